@@ -1,0 +1,1 @@
+"""Durable background jobs for AI APIs, on FastAPI, Celery and PostgreSQL."""

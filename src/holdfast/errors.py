@@ -1,0 +1,143 @@
+"""The error tree.
+
+    HoldfastError
+    ├── ConfigurationError        a setting or an environment that cannot work
+    ├── EngineStartError          an embedded engine did not start
+    ├── InvalidArguments          arguments that do not fit the task's annotations
+    ├── UnknownTask               a name that no task is registered under
+    ├── DatabaseUnavailable       PostgreSQL cannot be reached just now
+    ├── StaleAttempt              the job has moved on; this attempt may write nothing more
+    ├── JobCancelled              raised inside a task that was asked to stop
+    ├── Retry                     raised by a task: try again later
+    ├── PermanentError            raised by a task: trying again cannot help
+    │   └── DocumentError         a document that cannot be read, with the stage that found out
+    └── ProviderError             an AI provider refused or could not be reached
+
+Each class has a sentence (its docstring is the default message) and a stable `code`, which is what a job's
+`error` and an API problem carry. Mapping a code to an HTTP status is the API's business alone.
+"""
+
+from datetime import timedelta
+from inspect import cleandoc
+from typing import ClassVar
+
+
+class HoldfastError(Exception):
+    """Something went wrong in Holdfast."""
+
+    code: str = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or cleandoc(type(self).__doc__ or "").partition("\n")[0]
+        super().__init__(self.message)
+
+
+class ConfigurationError(HoldfastError):
+    """A setting cannot work as it stands."""
+
+    code = "configuration"
+
+
+class EngineStartError(HoldfastError):
+    """An embedded engine did not start."""
+
+    code = "engine_start"
+
+
+class InvalidArguments(HoldfastError):
+    """The arguments do not fit the task's annotations."""
+
+    code = "invalid_arguments"
+
+
+class UnknownTask(HoldfastError):
+    """No task is registered under this name."""
+
+    code = "unknown_task"
+
+
+class DatabaseUnavailable(HoldfastError):
+    """PostgreSQL cannot be reached just now; nothing was written."""
+
+    code = "database_unavailable"
+
+
+class StaleAttempt(HoldfastError):
+    """This attempt no longer holds the job: it was rescued, retried, cancelled or finished elsewhere."""
+
+    code = "stale_attempt"
+
+
+class JobCancelled(HoldfastError):
+    """The job was asked to stop."""
+
+    code = "cancelled"
+
+
+class Retry(HoldfastError):
+    """The task asks to be tried again.
+
+    Args:
+        message: why, for the job's history.
+        after: how long to wait; `None` leaves it to the task's retry policy.
+        code: the stable code stored when no attempt is left.
+    """
+
+    code = "retry"
+
+    def __init__(
+        self, message: str | None = None, *, after: timedelta | float | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
+        if code is not None:
+            self.code = code
+
+
+class PermanentError(HoldfastError):
+    """Trying again cannot help."""
+
+    code = "permanent"
+
+    def __init__(
+        self, message: str | None = None, *, code: str | None = None, stage: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        if code is not None:
+            self.code = code
+
+
+class DocumentError(PermanentError):
+    """The document cannot be ingested.
+
+    `stage` is one of `store`, `read`, `split`, `embed`, `write`; `code` names the reason.
+    """
+
+    code = "document_unreadable"
+    stages: ClassVar[tuple[str, ...]] = ("store", "read", "split", "embed", "write")
+
+    def __init__(self, message: str | None = None, *, code: str, stage: str) -> None:
+        super().__init__(message, code=code, stage=stage)
+
+
+class ProviderError(HoldfastError):
+    """An AI provider refused the request or could not be reached.
+
+    `retryable` says whether the same request may succeed later, `retry_after` when the provider says so.
+    """
+
+    code = "provider_error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retryable: bool,
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.status = status
+        self.retry_after = retry_after
