@@ -48,6 +48,31 @@ class Account:
         granted = f"-all,+{kept}" if kept else "-all"
         return [*switch, f"--inh-caps={granted}", f"--ambient-caps={granted}", *argv]
 
+    def with_a_name(self) -> "Account":
+        """Return an account that initdb accepts: it insists on a name, which users in containers may lack.
+
+        The server itself does not mind. Files that a stand-in made are to be given to this account.
+
+        Raises:
+            EngineStartError: this user has no name, and without being root there is no other to choose.
+        """
+        try:
+            pwd.getpwuid(self.uid)
+        except KeyError:
+            if os.geteuid() == 0:
+                return _nobody()
+            raise EngineStartError(
+                f"PostgreSQL cannot make its data folder for user id {self.uid}, which has no name on this "
+                f"system. Add it to /etc/passwd, run as a user who is there, or set DATABASE_URL."
+            ) from None
+        return self
+
+    def own_tree(self, folder: Path) -> None:
+        """Make everything in `folder` this account's; only root can."""
+        for parent, folders, files in os.walk(folder):
+            for name in (".", *folders, *files):
+                os.chown(os.path.join(parent, name), self.uid, self.gid, follow_symlinks=False)  # noqa: PTH118
+
     def make_folder(self, path: Path) -> Path:
         """Make `path` this account's own folder with mode 0700, or accept it when it already is one.
 
@@ -69,6 +94,10 @@ def account_for(home: Path) -> Account:
     for path in (home / "postgres", home / "valkey", home):
         if path.exists() and (status := path.stat()).st_uid != 0:
             return Account(status.st_uid, status.st_gid)
+    return _nobody()
+
+
+def _nobody() -> Account:
     try:
         nobody = pwd.getpwnam("nobody")
     except KeyError:

@@ -24,6 +24,7 @@ from holdfast.errors import EngineStartError
 
 START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_PID_FILE_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 _LOG_LIMIT_BYTES = 10_000_000
 _LOG_TAIL_BYTES = 2_000
@@ -107,6 +108,8 @@ class Daemon:
 
     def stop(self) -> None:
         """Stop the engine if a process of it that is surely ours runs, and wait until it is gone."""
+        # One launched a moment ago is locked already but has yet to write its pid.
+        wait_until(lambda: bool(self.find_process()) or not is_locked(self.lock), _PID_FILE_SECONDS)
         if process := self.find_process():
             terminate(process, self.stop_signals)
 

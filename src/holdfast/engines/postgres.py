@@ -48,7 +48,6 @@ def start(home: Path, sockets: Path, account: Account) -> str:
     binaries = _binaries_for(server.data)
     argv = [str(binaries / "postgres"), "-D", str(server.data), *_options(sockets)]
     server.ensure_running(argv, account, partial(_refusal, sockets))
-    _ensure_database(sockets)
     return f"postgresql+psycopg://{_NAME}@/{_NAME}?host={quote(str(sockets), safe='/')}&port={_PORT}"
 
 
@@ -58,13 +57,16 @@ def _initialize(server: Daemon, account: Account) -> None:
     server.await_release()
     draft = server.data.with_name("postgres.initializing")
     shutil.rmtree(draft, ignore_errors=True)
-    account.make_folder(draft)
+    builder = account.with_a_name()
+    builder.make_folder(draft)
     binaries = postgres_binaries()
     initdb = str(binaries[max(binaries)] / "initdb")
     # The built-in provider sorts and folds the same on every machine, whatever its C library.
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     access = [f"--username={_NAME}", "--auth=trust"]
-    server.run_tool([initdb, f"--pgdata={draft}", *locale, *access, "--no-instructions"], account)
+    server.run_tool([initdb, f"--pgdata={draft}", *locale, *access, "--no-instructions"], builder)
+    if builder != account:
+        account.own_tree(draft)
     draft.rename(server.data)
 
 
@@ -107,6 +109,16 @@ def _shared_memory_type() -> str:
     return "sysv" if status.f_bavail * status.f_frsize < _SMALL_SHARED_MEMORY_BYTES else "posix"
 
 
+def _refusal(sockets: Path) -> str | None:
+    try:
+        with _connect(sockets) as connection:
+            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [_NAME]).rowcount:
+                connection.execute(f"CREATE DATABASE {_NAME}")
+    except psycopg.Error as error:
+        return str(error)
+    return None
+
+
 def _connect(sockets: Path) -> psycopg.Connection:
     return psycopg.connect(
         host=str(sockets),
@@ -116,17 +128,3 @@ def _connect(sockets: Path) -> psycopg.Connection:
         connect_timeout=_CONNECT_SECONDS,
         autocommit=True,
     )
-
-
-def _refusal(sockets: Path) -> str | None:
-    try:
-        _connect(sockets).close()
-    except psycopg.OperationalError as error:
-        return str(error)
-    return None
-
-
-def _ensure_database(sockets: Path) -> None:
-    with _connect(sockets) as connection:
-        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [_NAME]).rowcount:
-            connection.execute(f"CREATE DATABASE {_NAME}")
