@@ -1,1 +1,77 @@
-"""Durable background jobs for AI APIs, on FastAPI, Celery and PostgreSQL."""
+"""Durable background jobs for AI APIs, on FastAPI, Celery and PostgreSQL.
+
+The public face: `Holdfast` to register tasks and enqueue jobs, `JobContext` for what a task sees of its job.
+
+Names are imported when first used, so that a part that needs little, such as the process that reads a
+document, does not load the whole.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.app import Holdfast, TaskKeywords
+    from holdfast.errors import (
+        HoldfastError,
+        InvalidArguments,
+        JobCancelled,
+        PermanentError,
+        ProviderError,
+        Retry,
+        StaleAttempt,
+    )
+    from holdfast.jobs.accepted import JobAccepted
+    from holdfast.jobs.context import JobContext
+    from holdfast.jobs.keys import Owner
+    from holdfast.jobs.task import Task
+    from holdfast.retry import RetryPolicy
+    from holdfast.settings import Settings
+    from holdfast.states import JobStatus
+
+_HOMES = {
+    "Holdfast": "app",
+    "HoldfastError": "errors",
+    "InvalidArguments": "errors",
+    "JobAccepted": "jobs.accepted",
+    "JobCancelled": "errors",
+    "JobContext": "jobs.context",
+    "JobStatus": "states",
+    "Owner": "jobs.keys",
+    "PermanentError": "errors",
+    "ProviderError": "errors",
+    "Retry": "errors",
+    "RetryPolicy": "retry",
+    "Settings": "settings",
+    "StaleAttempt": "errors",
+    "Task": "jobs.task",
+    "TaskKeywords": "app",
+}
+
+__all__ = [
+    "Holdfast",
+    "HoldfastError",
+    "InvalidArguments",
+    "JobAccepted",
+    "JobCancelled",
+    "JobContext",
+    "JobStatus",
+    "Owner",
+    "PermanentError",
+    "ProviderError",
+    "Retry",
+    "RetryPolicy",
+    "Settings",
+    "StaleAttempt",
+    "Task",
+    "TaskKeywords",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

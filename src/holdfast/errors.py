@@ -6,6 +6,7 @@
     ├── InvalidArguments          arguments that do not fit the task's annotations
     ├── UnknownTask               a name that no task is registered under
     ├── DatabaseUnavailable       PostgreSQL cannot be reached just now
+    ├── CarrierUnavailable        the broker cannot be reached just now
     ├── StaleAttempt              the job has moved on; this attempt may write nothing more
     ├── JobCancelled              raised inside a task that was asked to stop
     ├── Retry                     raised by a task: try again later
@@ -60,6 +61,12 @@ class DatabaseUnavailable(HoldfastError):
     """PostgreSQL cannot be reached just now; nothing was written."""
 
     code = "database_unavailable"
+
+
+class CarrierUnavailable(HoldfastError):
+    """The broker cannot be reached just now; jobs wait in PostgreSQL."""
+
+    code = "broker_unavailable"
 
 
 class StaleAttempt(HoldfastError):

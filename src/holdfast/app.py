@@ -1,0 +1,178 @@
+"""`Holdfast`: the public face of the engine, and where its parts meet."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
+from uuid import UUID
+
+from holdfast.celery.application import make_celery
+from holdfast.celery.carrier import CeleryCarrier
+from holdfast.celery.configuration import CelerySettings
+from holdfast.celery.job_task import celery_task
+from holdfast.celery.progress import show_progress
+from holdfast.celery.worker_step import Identity, worker_step
+from holdfast.engines import EmbeddedEngines, EngineUrls
+from holdfast.jobs.context import JobContext
+from holdfast.jobs.database import Database
+from holdfast.jobs.outbox import Outbox
+from holdfast.jobs.process import PerProcess
+from holdfast.jobs.registry import Registry
+from holdfast.jobs.relay import Relay
+from holdfast.jobs.runner import Runner
+from holdfast.jobs.task import Task, TaskOptions
+from holdfast.live import ProgressReader, ProgressWriter
+from holdfast.retry import Backoff, RetryPolicy
+from holdfast.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskKeywords(TypedDict, total=False):
+    """What a task can be registered with.
+
+    Attributes:
+        name: how table, API and Celery call it; the function's name if not given.
+        queue: where its jobs wait.
+        priority: 0 (first) to 9 (last); 5 if not given.
+        retries: how often a failed job is tried again; 3 if not given.
+        retry_delay: seconds before a retry; 60 if not given.
+        backoff: `fixed`, or `exponential` to double the delay each time.
+        jitter: draw each delay between zero and its full length.
+        max_retry_delay: seconds that `exponential` comes to at most; 3600 if not given.
+        max_crashes: how many lost workers end a job as poisonous; 3 if not given.
+    """
+
+    name: str
+    queue: str
+    priority: int
+    retries: int
+    retry_delay: float
+    backoff: Backoff
+    jitter: bool
+    max_retry_delay: float
+    max_crashes: int
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+
+
+class Holdfast:
+    """Durable jobs for one application: its tasks, its database, its Celery.
+
+    Making one reads the settings and connects to nothing; what is not configured is started, from the
+    embedded engines, when it is first needed.
+
+        holdfast = Holdfast()
+
+        @holdfast.task(retries=3)
+        def summarize(job: JobContext, document_id: UUID) -> str: ...
+
+        celery = holdfast.celery        # celery -A myapp.jobs worker
+
+    Args:
+        settings: instead of those of the environment.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.tasks = Registry()
+        self.celery = make_celery(self._celery_settings)
+        self.database = Database(
+            lambda: required(self.urls.database_url), pool_size=self.settings.database_pool_size
+        )
+        self.progress = ProgressReader(lambda: required(self.urls.redis_url), self.settings.key_prefix)
+        self._identity = Identity(self.settings.lease)
+        carrier = CeleryCarrier(self.celery)
+        self.outbox = Outbox(self.database, carrier)
+        self._writer = PerProcess(self._progress_writer)
+        self._runner = Runner(self.database, self._show_progress)
+        relay = Relay(self.database, carrier)
+        self.celery.steps["worker"].add(worker_step(relay, self.database, self._identity))
+
+    @cached_property
+    def urls(self) -> EngineUrls:
+        """Where PostgreSQL and Redis are; asking starts the embedded ones if they are not configured."""
+        configured = EngineUrls(self.settings.database_url, self.settings.redis_url)
+        if configured.database_url and configured.redis_url:
+            return configured
+        embedded = EmbeddedEngines(
+            self.settings.home,
+            postgres=configured.database_url is None,
+            valkey=configured.redis_url is None,
+        )
+        started = embedded.start()
+        return EngineUrls(
+            configured.database_url or started.database_url, configured.redis_url or started.redis_url
+        )
+
+    @overload
+    def task(self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, **keywords: Unpack[TaskKeywords]) -> _Decorator: ...
+
+    def task(self, function: Callable[..., Any] | None = None, /, **keywords: Unpack[TaskKeywords]) -> Any:  # type: ignore[misc]
+        """Register a function, `def` or `async def`, as a task; its first parameter is the `JobContext`.
+
+        Works bare, `@holdfast.task`, and with keywords, `@holdfast.task(retries=5)`: see `TaskKeywords`.
+
+        Raises:
+            ConfigurationError: the name is taken, or the function's parameters cannot be stored.
+        """
+        if function is None:
+            return lambda function: self._register(function, keywords)
+        return self._register(function, keywords)
+
+    def _register(self, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
+        name = keywords.get("name") or function.__name__
+        task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
+        self.tasks.add(task)
+        self.celery.register_task(celery_task(task, self._runner, self.database, self._identity))
+        return task
+
+    def _celery_settings(self) -> CelerySettings:
+        broker = self.settings.broker_url
+        return CelerySettings(
+            redis_url=required(self.urls.redis_url),
+            broker_url=None if broker is None else broker.get_secret_value(),
+            key_prefix=self.settings.key_prefix,
+        )
+
+    def _progress_writer(self) -> ProgressWriter:
+        return ProgressWriter(required(self.urls.redis_url), self.settings.key_prefix)
+
+    def _show_progress(self, news: Mapping[UUID, dict[str, Any]]) -> None:
+        self._writer.get().write(news)
+        show_progress(self.celery, news)
+
+
+def required(url: str | None) -> str:
+    """The URL of an engine that was configured or started, and so is known."""
+    assert url is not None  # noqa: S101 - `Holdfast.urls` fills both
+    return url
+
+
+def _options(keywords: TaskKeywords) -> TaskOptions:
+    retry = RetryPolicy(
+        retries=keywords.get("retries", 3),
+        delay=timedelta(seconds=keywords.get("retry_delay", 60)),
+        backoff=keywords.get("backoff", "fixed"),
+        max_delay=timedelta(seconds=keywords.get("max_retry_delay", 3600)),
+        jitter=keywords.get("jitter", False),
+    )
+    return TaskOptions(
+        keywords.get("queue", "default"),
+        keywords.get("priority", 5),
+        retry,
+        keywords.get("max_crashes", 3),
+    )

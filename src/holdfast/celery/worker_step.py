@@ -1,0 +1,76 @@
+"""What every worker runs beside its pool: the relay, and the heartbeat of its leases."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import bootsteps
+from celery.worker import state
+
+from holdfast.celery.job_task import JobTask
+from holdfast.jobs.database import Database
+from holdfast.jobs.relay import Relay, RelayThread
+from holdfast.jobs.runner import Worker
+
+
+class Identity:
+    """Who holds the leases of this worker: its main process, for all its children.
+
+    The name is drawn when first asked for. `WorkerStep` asks before the pool forks, so that the children
+    inherit it.
+    """
+
+    def __init__(self, lease: timedelta) -> None:
+        self._lease = lease
+        self._worker: Worker | None = None
+
+    def __call__(self) -> Worker:
+        """The worker of this process."""
+        if self._worker is None:
+            name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+            self._worker = Worker(name, self._lease)
+        return self._worker
+
+
+def worker_step(relay: Relay, database: Database, identity: Identity) -> type[bootsteps.StartStopStep]:
+    """A Celery bootstep that runs relay and heartbeat as long as the worker runs."""
+
+    class WorkerStep(bootsteps.StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
+            super().__init__(parent, **options)
+            self._thread = RelayThread(relay, database, identity(), running_jobs)
+
+        def start(self, _parent: object) -> None:
+            self._thread.start()
+
+        def stop(self, _parent: object) -> None:
+            self._thread.stop()
+
+        def terminate(self, _parent: object) -> None:
+            self._thread.stop()
+
+    return WorkerStep
+
+
+def running_jobs() -> list[UUID]:
+    """The jobs this worker's pool runs just now."""
+    return [UUID(request.id) for request in _copy(lambda: list(state.active_requests)) if _is_job(request)]
+
+
+def _is_job(request: Any) -> bool:  # noqa: ANN401 - Celery's request
+    return isinstance(request.task, JobTask)
+
+
+def _copy(read: Callable[[], list[Any]]) -> list[Any]:
+    # The set belongs to another thread; reading it while it changes raises, and reading it again helps.
+    while True:
+        try:
+            return read()
+        except RuntimeError:
+            continue

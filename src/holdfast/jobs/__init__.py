@@ -1,0 +1,1 @@
+"""The job engine: models, every write, every read, registry, runner and relay."""

@@ -1,0 +1,20 @@
+"""What a caller gets for work that was accepted."""
+
+from uuid import UUID
+
+from pydantic import BaseModel, Field, computed_field
+
+from holdfast.states import JobStatus
+
+
+class JobAccepted(BaseModel):
+    """A job exists and will run; follow it at its URL."""
+
+    job_id: UUID = Field(examples=["01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"])
+    status: JobStatus = JobStatus.QUEUED
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where to go from here, relative to the API's root."""
+        return {"job": f"/v1/jobs/{self.job_id}"}

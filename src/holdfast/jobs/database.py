@@ -1,0 +1,121 @@
+"""Connections to PostgreSQL: one pool per process and per kind of code, made when first used."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from holdfast.errors import ConfigurationError
+from holdfast.jobs.process import PerProcess
+
+
+class Database:
+    """Sessions on one PostgreSQL, for sync and async code alike.
+
+    A process that was forked gets pools of its own: connections must not be shared with the parent. The
+    async pool belongs to one event loop; a process has one (`holdfast.jobs.loop`, or the API server's).
+
+    Args:
+        url: gives the database's URL when it is first needed, so that making a `Database` starts nothing.
+        pool_size: connections kept by each pool; as many again are opened under load.
+        application_name: what PostgreSQL shows for these connections.
+        connect_timeout: how long to wait for a connection, from the pool or to the server.
+    """
+
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        pool_size: int = 5,
+        application_name: str = "holdfast",
+        connect_timeout: timedelta = timedelta(seconds=10),
+    ) -> None:
+        self._url = url
+        self._pool_size = pool_size
+        self._application_name = application_name
+        self._connect_timeout = connect_timeout
+        self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
+        self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
+
+    @property
+    def engine(self) -> Engine:
+        """The sync engine of this process."""
+        return self._sync.get()
+
+    @property
+    def async_engine(self) -> AsyncEngine:
+        """The async engine of this process; used on one event loop only."""
+        return self._async.get()
+
+    @property
+    def url(self) -> str:
+        """The database's URL, with the psycopg driver named."""
+        return psycopg_url(self._url())
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A sync session, committed by nobody but the caller."""
+        with sessionmaker(self.engine, expire_on_commit=False)() as session:
+            yield session
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A sync session that commits at the end of the block, or rolls back if it raises."""
+        with self.session() as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def async_session(self) -> AsyncIterator[AsyncSession]:
+        """An async session, committed by nobody but the caller."""
+        async with async_sessionmaker(self.async_engine, expire_on_commit=False)() as session:
+            yield session
+
+    def close(self) -> None:
+        """Close the sync pool."""
+        engine = self._sync.take()
+        if engine is not None:
+            engine.dispose()
+
+    async def aclose(self) -> None:
+        """Close both pools; on the event loop the async one was used on."""
+        engine = self._async.take()
+        if engine is not None:
+            await engine.dispose()
+        self.close()
+
+    def _options(self) -> dict[str, Any]:
+        seconds = int(self._connect_timeout.total_seconds())
+        return {
+            "pool_size": self._pool_size,
+            "max_overflow": self._pool_size,
+            "pool_timeout": seconds,
+            "pool_use_lifo": True,
+            # Arguments and results are the users' data: they do not belong into logs.
+            "hide_parameters": True,
+            "connect_args": {
+                "application_name": self._application_name,
+                "connect_timeout": seconds,
+                # A peer that vanished without a word is noticed in about half a minute.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 4,
+                "tcp_user_timeout": 30_000,
+                "options": "-c timezone=UTC",
+            },
+        }
+
+
+def psycopg_url(url: str) -> str:
+    """The URL with psycopg 3 named as its driver; platforms hand out `postgres://` and `postgresql://`.
+
+    Raises:
+        ConfigurationError: it is not a PostgreSQL URL.
+    """
+    scheme, colon, rest = url.partition("://")
+    if not colon or scheme.partition("+")[0] not in ("postgres", "postgresql"):
+        raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {scheme!r}.")
+    return make_url(f"postgresql+psycopg://{rest}").render_as_string(hide_password=False)

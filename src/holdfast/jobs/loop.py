@@ -1,0 +1,40 @@
+"""The one event loop of a worker process, for every `async def` task it runs."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from holdfast.jobs.process import PerProcess
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop in a daemon thread, started when first used; a forked child starts its own.
+
+    One loop per process, not one per task: connection pools and HTTP clients belong to the loop they were
+    made on, and a task that finds them closed is the commonest failure of async code in Celery workers.
+    """
+
+    def __init__(self) -> None:
+        self._loop = PerProcess(_started_loop)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop, from any other thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop.get())
+
+
+def _started_loop() -> asyncio.AbstractEventLoop:
+    loop = _new_loop()
+    threading.Thread(target=loop.run_forever, name="holdfast-loop", daemon=True).start()
+    return loop
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,133 @@
+"""One delivery, start to end: claim, run, decide, record.
+
+No transaction is open while user code runs. Nothing here knows Celery: a carrier calls `run` and reads what
+was decided.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from holdfast.jobs import store
+from holdfast.jobs.context import JobContext
+from holdfast.jobs.database import Database
+from holdfast.jobs.loop import LoopThread
+from holdfast.jobs.outcome import (
+    Abandon,
+    Complete,
+    Decision,
+    Fail,
+    Outcome,
+    Raised,
+    RetryLater,
+    Stop,
+    Succeeded,
+    decide,
+)
+from holdfast.jobs.patience import patiently
+from holdfast.jobs.process import PerProcess
+from holdfast.jobs.reporter import Reporter, Watcher
+from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.task import Task
+
+log = logging.getLogger(__name__)
+
+# A claim may fail quickly, its message or the relay brings the job back; a result is worth waiting for.
+CLAIM_PATIENCE = timedelta(seconds=5)
+RECORD_PATIENCE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who holds leases: a worker process with all its children.
+
+    Attributes:
+        name: unique to this start of this process.
+        lease: how long a job is safe after the last heartbeat.
+    """
+
+    name: str
+    lease: timedelta
+
+
+class Runner:
+    """Runs jobs in this process and its forked children."""
+
+    def __init__(self, database: Database, watcher: Watcher) -> None:
+        self._database = database
+        self._reporter = PerProcess(lambda: Reporter(database, watcher))
+        self._loop = LoopThread()
+
+    def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
+        """Run a job of this task if it is there to be run.
+
+        Returns what was decided and written. `None`: there was nothing to claim. `Abandon`: the attempt lost
+        the job on the way, and nothing was written.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL stayed away; the lease runs out and the job is taken back.
+        """
+        claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
+        if claim is None:
+            log.debug("Nothing to do for job %s", job_id)
+            return None
+        running = RunningAttempt(claim)
+        outcome = self._execute(task, running)
+        decision = decide(outcome, claim, task.options.retry, cancel_requested=running.stop_requested)
+        if isinstance(decision, Fail | RetryLater):
+            log.warning("Job %s: %s\n%s", job_id, decision.error, decision.traceback)
+        return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
+
+    def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
+        with self._database.transaction() as session:
+            return store.claim(session, job_id, worker=worker.name, lease=worker.lease)
+
+    def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
+        context = JobContext(running, self._database)
+        reporter = self._reporter.get()
+        reporter.open(running)
+        try:
+            arguments = task.load_arguments(running.claim.args)
+            if task.is_async:
+                value = self._loop.submit(_await(task, context, running, arguments)).result()
+            else:
+                value = task.function(context, **arguments)
+            return Succeeded(task.dump_result(value))
+        # The one place that catches everything: user code may raise anything, and whatever it raises is
+        # this job's error, not the worker's end. A KeyboardInterrupt is meant for the worker, and passes.
+        except (Exception, SystemExit, CancelledError, asyncio.CancelledError) as exception:  # noqa: BLE001
+            return Raised(exception)
+        finally:
+            reporter.close(running)
+
+    def _record(self, running: RunningAttempt, decision: Decision) -> Decision:
+        claim, progress = running.claim, running.progress
+        with self._database.transaction() as session:
+            match decision:
+                case Complete(result):
+                    held = store.complete(session, claim, result, progress)
+                case Fail(error, trace):
+                    held = store.fail(session, claim, error, progress, traceback=trace)
+                case RetryLater(error, trace, delay):
+                    held = store.retry_later(session, claim, error, delay, traceback=trace)
+                case Stop():
+                    held = store.stop(session, claim, progress)
+                case Abandon():
+                    held = False
+        if not held:
+            log.info("Job %s has moved on from attempt %d; its outcome is dropped", claim.id, claim.attempt)
+        return decision if held else Abandon()
+
+
+async def _await(
+    task: Task[..., Any], context: JobContext, running: RunningAttempt, arguments: dict[str, Any]
+) -> object:
+    """Run the coroutine as an asyncio task of its own, which a stop sign cancels."""
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    assert current is not None  # noqa: S101 - we are in a coroutine
+    running.on_stop = lambda: loop.call_soon_threadsafe(current.cancel)
+    return await task.function(context, **arguments)

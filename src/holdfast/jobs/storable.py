@@ -1,0 +1,29 @@
+"""What may be written into a JSONB column."""
+
+import re
+
+import orjson
+from pydantic import JsonValue
+
+# PostgreSQL's jsonb has no NUL; in JSON text it can only stand as an escape whose backslash is not itself
+# escaped.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def check_storable(value: JsonValue) -> None:
+    """Check that PostgreSQL can store this as `jsonb`.
+
+    Raises:
+        ValueError: it holds a NUL character, half a surrogate pair, or something that is not JSON.
+    """
+    try:
+        text = orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"not storable as JSON: {error}") from error
+    if _NUL.search(text):
+        raise ValueError("not storable as JSON: it holds a NUL character (\\u0000)")
+
+
+def storable_text(text: str) -> str:
+    """The text with NUL characters and halves of surrogate pairs replaced, so that any column takes it."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -1,0 +1,208 @@
+"""A registered function: its name, its arguments and result as its annotations say, and its policy."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from holdfast.errors import ConfigurationError, InvalidArguments, PermanentError
+from holdfast.jobs import store
+from holdfast.jobs.accepted import JobAccepted
+from holdfast.jobs.ids import new_id
+from holdfast.jobs.keys import Owner
+from holdfast.jobs.outbox import Outbox
+from holdfast.jobs.storable import check_storable
+from holdfast.retry import RetryPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The parameters of `enqueue` itself; a task's own must not be called the same.
+RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metadata"})
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a task's jobs are given unless an enqueue says otherwise."""
+
+    queue: str = "default"
+    priority: int = 5
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    max_crashes: int = 3
+
+
+class Task(Generic[P, R]):
+    """A function that jobs can be made for. Made by `Holdfast.task`; calling it calls the function itself."""
+
+    def __init__(self, name: str, function: Callable[..., Any], options: TaskOptions, outbox: Outbox) -> None:
+        self.name = name
+        self.function = function
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.__doc__ = function.__doc__
+        self._outbox = outbox
+        self._arguments, self._result = _read_annotations(name, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        """Call the function itself, as a plain function."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    @overload
+    def enqueue(
+        self,
+        session: Session,
+        owner: Owner | UUID | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> JobAccepted: ...
+
+    @overload
+    def enqueue(
+        self,
+        session: AsyncSession,
+        owner: Owner | UUID | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Awaitable[JobAccepted]: ...
+
+    def enqueue(
+        self,
+        session: Session | AsyncSession,
+        owner: Owner | UUID | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> JobAccepted | Awaitable[JobAccepted]:
+        """Write a job in the caller's transaction, and hand it to a worker once that commits.
+
+        With an `AsyncSession` the call is awaited. The task's own arguments are given by name. If the
+        transaction is rolled back there is no job; if the broker is away the job runs when it is back.
+
+        Args:
+            session: the caller's session; committing it is the caller's business.
+            owner: the API key the job belongs to, or its id.
+            delay: start no earlier than so long after the commit's transaction began (seconds or timedelta).
+            run_at: start no earlier than this time (aware).
+            priority: 0 (first) to 9 (last); the task's own if not given.
+            metadata: JSON of the caller's, kept with the job and shown with it.
+            *args: none; the task's arguments are keywords.
+            **kwargs: the task's arguments.
+
+        Raises:
+            InvalidArguments: the arguments do not fit the task's annotations.
+        """
+        if args:
+            raise InvalidArguments(f"The arguments of {self.name} are given by name.")
+        job = store.NewJob(
+            id=new_id(),
+            task=self.name,
+            args=self.dump_arguments(kwargs),
+            queue=self.options.queue,
+            priority=self.options.priority if priority is None else priority,
+            max_attempts=self.options.retry.max_attempts,
+            max_crashes=self.options.max_crashes,
+            owner_id=owner.id if isinstance(owner, Owner) else owner,
+            delay=timedelta(seconds=delay) if isinstance(delay, int | float) else delay,
+            run_at=run_at,
+            metadata=metadata,
+        )
+        if isinstance(session, AsyncSession):
+            return session.run_sync(self._write, job)
+        return self._write(session, job)
+
+    def dump_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Validate arguments and return them as JSON.
+
+        Raises:
+            InvalidArguments: they do not fit, or cannot be stored.
+        """
+        try:
+            arguments = self._arguments.model_validate(dict(kwargs))
+            dumped = arguments.model_dump(mode="json", exclude_unset=True)
+            check_storable(dumped)
+        except (ValidationError, PydanticSerializationError, ValueError) as error:
+            raise InvalidArguments(f"{self.name}: {_short(error)}") from error
+        return dumped
+
+    def load_arguments(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """The stored arguments as Python values.
+
+        Raises:
+            InvalidArguments: the task's annotations have changed since, and they no longer fit.
+        """
+        try:
+            arguments = self._arguments.model_validate(dict(args))
+        except ValidationError as error:
+            raise InvalidArguments(f"{self.name}: {_short(error)}") from error
+        return {name: getattr(arguments, name) for name in type(arguments).model_fields}
+
+    def dump_result(self, value: object) -> JsonValue:
+        """Validate a returned value by the return annotation and give it as JSON.
+
+        Raises:
+            PermanentError: it does not fit, or cannot be stored (code `invalid_result`).
+        """
+        try:
+            result = self._result.dump_python(self._result.validate_python(value), mode="json")
+            check_storable(result)
+        except (ValidationError, PydanticSerializationError, ValueError) as error:
+            message = f"{self.name} returned what its annotation does not allow: {_short(error)}"
+            raise PermanentError(message, code="invalid_result") from error
+        return cast("JsonValue", result)
+
+    def _write(self, session: Session, job: store.NewJob) -> JobAccepted:
+        store.enqueue(session, job)
+        if job.is_due:
+            self._outbox.send_after_commit(session, store.Delivery(job.id, job.task, job.queue, job.priority))
+        return JobAccepted(job_id=job.id)
+
+
+def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel], TypeAdapter[Any]]:
+    hints = get_type_hints(function, include_extras=True)
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters:
+        raise ConfigurationError(f"Task {name} must take the job's context as its first parameter.")
+    fields: dict[str, Any] = {}
+    for parameter in parameters[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ConfigurationError(f"Task {name}: parameter {parameter.name} cannot be given by name.")
+        if parameter.name in RESERVED:
+            raise ConfigurationError(f"Task {name}: {parameter.name!r} is a parameter of enqueue itself.")
+        if parameter.name not in hints:
+            raise ConfigurationError(f"Task {name}: parameter {parameter.name} has no annotation.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+    return create_model(f"{name} arguments", __config__=config, **fields), TypeAdapter(
+        hints.get("return", Any)
+    )
+
+
+def _short(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    )

@@ -1,0 +1,5 @@
+"""What is shown while it happens, through Redis. Nothing here is needed for a job to be done."""
+
+from holdfast.live.progress import ProgressReader, ProgressWriter
+
+__all__ = ["ProgressReader", "ProgressWriter"]

@@ -1,0 +1,43 @@
+"""When a failed attempt is tried again: pure arithmetic, no clock."""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+Backoff = Literal["fixed", "exponential"]
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how far apart a failing job is tried again.
+
+    Attributes:
+        retries: further attempts after the first; 0 means one attempt only.
+        delay: the wait before the first retry.
+        backoff: `fixed` waits `delay` each time, `exponential` doubles it from retry to retry.
+        max_delay: the longest wait `exponential` comes to.
+        jitter: draw the wait uniformly from zero to its full length, so that jobs that failed together do
+            not come back together ("full jitter", Brooker, AWS Architecture Blog, 2015).
+    """
+
+    retries: int = 3
+    delay: timedelta = timedelta(seconds=60)
+    backoff: Backoff = "fixed"
+    max_delay: timedelta = timedelta(hours=1)
+    jitter: bool = False
+
+    @property
+    def max_attempts(self) -> int:
+        """How many failures end the job."""
+        return self.retries + 1
+
+    def delay_after(self, failures: int, *, draw: float | None = None) -> timedelta:
+        """The wait after the `failures`-th failure (1 for the first); `draw` in [0, 1) fixes the jitter."""
+        wait = self.delay
+        if self.backoff == "exponential":
+            # Past 2^30 doublings every delay is over any sane maximum; stopping there keeps timedelta finite.
+            wait = min(self.max_delay, self.delay * 2 ** min(failures - 1, 30))
+        if self.jitter:
+            wait *= random.random() if draw is None else draw  # noqa: S311 - spreading load, not a secret
+        return wait

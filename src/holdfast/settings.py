@@ -1,0 +1,65 @@
+"""Every setting, read from the environment and from `.env` in the working folder.
+
+Only the composition roots read settings; all other code is given what it needs.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be configured. Each field names its environment variable; defaults need nothing installed."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_prefix="HOLDFAST_", extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
+
+    home: Path = Field(Path(".holdfast"), description="Data folder: embedded engines and local uploads.")
+    database_url: str | None = Field(
+        None, validation_alias="DATABASE_URL", description="PostgreSQL 15 or newer; embedded if unset."
+    )
+    redis_url: str | None = Field(
+        None, validation_alias="REDIS_URL", description="Redis 6.2 or Valkey; embedded if unset."
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="Another broker for Celery, such as RabbitMQ; the Redis above if unset."
+    )
+    key_prefix: str = Field("holdfast:", description="Prefix of every key written to Redis.")
+    app: str = Field(
+        "holdfast.server:holdfast", description="The Holdfast that workers run and the API serves."
+    )
+
+    database_pool_size: int = Field(
+        5, ge=1, description="Connections a process keeps; as many again are opened under load."
+    )
+    lease_seconds: float = Field(15, gt=0, description="How long a job is safe after its last heartbeat.")
+
+    storage_url: str | None = Field(
+        None, description="Where uploads go: s3://bucket/prefix, gs://, az://, file:///; local if unset."
+    )
+    max_upload_mb: float = Field(100, gt=0, description="Largest upload, in megabytes of 10^6 bytes.")
+
+    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str = Field("https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
+    embedding_model: str = Field("text-embedding-3-small", description="Used when there is a provider.")
+    embedding_dimensions: int | None = Field(
+        None, ge=1, le=4000, description="Asked of models that can shorten their vectors."
+    )
+
+    read_memory_mb: int = Field(1024, ge=64, description="Memory limit of the process that reads a file.")
+    read_seconds: float = Field(300, gt=0, description="Time limit of the process that reads a file.")
+
+    log_level: str = "INFO"
+
+    @property
+    def lease(self) -> timedelta:
+        """`lease_seconds` as a duration."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """`max_upload_mb` in bytes."""
+        return int(self.max_upload_mb * 1_000_000)
