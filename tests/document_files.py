@@ -11,7 +11,10 @@ _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 _WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _CORE = "http://schemas.openxmlformats.org/package/2006/metadata/core-properties"
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
-_OFFICE_DOCUMENT = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+_LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_SLIDE = "http://schemas.openxmlformats.org/presentationml/2006/main"
+_DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
 # The padding string of the standard security handler, PDF 1.7 algorithm 2.
 _PASSWORD_PADDING = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
 
@@ -57,6 +60,38 @@ def docx(paragraphs: Sequence[str], title: str = "") -> bytes:
     )
     body = "".join(_paragraph(text) for text in paragraphs)
     return _docx_file(f'<w:document xmlns:w="{_WORD}"><w:body>{body}</w:body></w:document>', core)
+
+
+def xlsx(rows: Sequence[Sequence[str]], sheet: str = "Sheet1") -> bytes:
+    """An Excel document of one sheet."""
+    data = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in rows)
+    sheets = f'<sheets><sheet name="{escape(sheet)}" sheetId="1" r:id="rId1"/></sheets>'
+    members = {
+        "xl/workbook.xml": f'<workbook xmlns="{_SHEET}" xmlns:r="{_LINKS}">{sheets}</workbook>',
+        "xl/_rels/workbook.xml.rels": _relations(("worksheet", "worksheets/sheet1.xml")),
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET}"><sheetData>{data}</sheetData></worksheet>',
+    }
+    return _office_file("xl/workbook.xml", "spreadsheetml.sheet.main", members)
+
+
+def pptx(slides: Sequence[tuple[str, str]]) -> bytes:
+    """A PowerPoint document of slides with a title and a body each."""
+    files = [f"slides/slide{number}.xml" for number in range(1, len(slides) + 1)]
+    ids = "".join(
+        f'<p:sldId id="{255 + number}" r:id="rId{number}"/>' for number in range(1, len(slides) + 1)
+    )
+    members = {
+        "ppt/presentation.xml": f'<p:presentation xmlns:p="{_SLIDE}" xmlns:r="{_LINKS}">'
+        f"<p:sldIdLst>{ids}</p:sldIdLst></p:presentation>",
+        "ppt/_rels/presentation.xml.rels": _relations(*(("slide", file) for file in files)),
+    }
+    for file, (title, body) in zip(files, slides, strict=True):
+        shapes = _shape(title, "title") + _shape(body, "body")
+        members[f"ppt/{file}"] = (
+            f'<p:sld xmlns:p="{_SLIDE}" xmlns:a="{_DRAWING}"><p:cSld><p:spTree>{shapes}</p:spTree></p:cSld>'
+            "</p:sld>"
+        )
+    return _office_file("ppt/presentation.xml", "presentationml.presentation.main", members)
 
 
 def zip_bomb_docx(unpacked_bytes: int = 4 << 30) -> bytes:
@@ -151,23 +186,43 @@ def _paragraph(text: str) -> str:
 
 
 def _docx_file(document: str, core: str) -> bytes:
-    prefix = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
-    main = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    members = {"word/document.xml": document, "docProps/core.xml": core}
+    return _office_file("word/document.xml", "wordprocessingml.document.main", members)
+
+
+def _office_file(main: str, kind: str, members: dict[str, str]) -> bytes:
     types = (
         f'<Types xmlns="{_TYPES}"><Default Extension="xml" ContentType="application/xml"/>'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/word/document.xml" ContentType="{main}"/></Types>'
+        f'<Override PartName="/{main}"'
+        f' ContentType="application/vnd.openxmlformats-officedocument.{kind}+xml"/></Types>'
     )
-    relation = f'<Relationship Id="rId1" Type="{_OFFICE_DOCUMENT}" Target="word/document.xml"/>'
+    relations = _relations(("officeDocument", main))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("[Content_Types].xml", prefix + types)
-        archive.writestr(
-            "_rels/.rels", f'{prefix}<Relationships xmlns="{_RELATIONS}">{relation}</Relationships>'
-        )
-        archive.writestr("word/document.xml", prefix + document)
-        archive.writestr("docProps/core.xml", prefix + core)
+        for name, text in {"[Content_Types].xml": types, "_rels/.rels": relations, **members}.items():
+            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>{text}')
     return buffer.getvalue()
+
+
+def _relations(*targets: tuple[str, str]) -> str:
+    entries = "".join(
+        f'<Relationship Id="rId{number}" Type="{_LINKS}/{kind}" Target="{target}"/>'
+        for number, (kind, target) in enumerate(targets, start=1)
+    )
+    return f'<Relationships xmlns="{_RELATIONS}">{entries}</Relationships>'
+
+
+def _cell(text: str) -> str:
+    return f'<c t="inlineStr"><is><t>{escape(text)}</t></is></c>'
+
+
+def _shape(text: str, kind: str) -> str:
+    return (
+        f'<p:sp><p:nvSpPr><p:cNvPr id="2" name="{kind}"/><p:cNvSpPr/><p:nvPr><p:ph type="{kind}"/></p:nvPr>'
+        f"</p:nvSpPr><p:spPr/><p:txBody><a:bodyPr/><a:p><a:r><a:t>{escape(text)}</a:t></a:r></a:p></p:txBody>"
+        "</p:sp>"
+    )
 
 
 def _declare(archive: bytes, member: bytes, size: int) -> bytes:

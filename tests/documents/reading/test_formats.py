@@ -10,7 +10,9 @@ from document_files import (
     lying_zip_bomb_docx,
     pdf,
     png,
+    pptx,
     truncated_pdf,
+    xlsx,
     zip_bomb_docx,
 )
 from holdfast.documents.reading import MediaType, Part, ReadLimits, read_document
@@ -72,6 +74,23 @@ def test_docx_headings_become_sections(read):
     assert list(sections) == ["Install", "Install > Linux", "Use"]
     assert "apt" in sections["Install > Linux"]
     assert "friends" in sections["Install > Linux"]
+
+
+def test_spreadsheet_tables_keep_their_rows(read):
+    (part,) = read(xlsx([["Name", "Depth"], ["kelp", "30 m"]], sheet="Depths"), "a.xlsx")
+    assert part.section == "Depths"
+    assert "| kelp | 30 m |" in part.text
+
+
+def test_slides_become_sections(read):
+    parts = read(pptx([("Roots", "Kelp has none."), ("Holdfasts", "Kelp has one.")]), "a.pptx")
+    assert [part.section for part in parts] == ["Roots", "Holdfasts"]
+    assert "Kelp has one." in parts[1].text
+
+
+def test_name_that_is_no_unicode_is_accepted(save):
+    with read_document(save(b"kelp", "a.txt"), "\udcff.txt") as document:
+        assert list(document.parts) == [Part("kelp")]
 
 
 def test_docx_title_is_a_fact(save):

@@ -41,9 +41,9 @@ def main() -> None:
     try:
         _serve(Path(request["path"]), request["name"], limits, out)
     except DocumentError as error:
-        _send(out, {"error": {"code": error.code, "message": error.message}})
+        _send_error(out, error)
     except MemoryError:
-        _send(out, {"error": {"code": "memory_limit", "message": ""}})
+        _send_error(out, limits.out_of_memory())
     except OSError as error:
         # The file itself, gone or forbidden: no fault of the document.
         _send(out, {"unavailable": [error.errno, error.strerror]})
@@ -107,6 +107,10 @@ def _take_stdout() -> BinaryIO:
 def _send(out: BinaryIO, record: dict[str, Any]) -> None:
     out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
     out.flush()
+
+
+def _send_error(out: BinaryIO, error: DocumentError) -> None:
+    _send(out, {"error": {"code": error.code, "message": error.message}})
 
 
 def _receive_line() -> bytes:

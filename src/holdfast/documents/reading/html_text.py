@@ -115,7 +115,7 @@ class _Page:
         elif tag in _CELLS:
             self._begin_cell()
         elif tag == "li":
-            self._fix(max(self._separator, "\n") + "- " if not self._fixed else "\n- ")
+            self._fix("\n\n- " if self._separator == "\n\n" else "\n- ")
         else:
             self._preformatted += tag == "pre"
             self._first_cell |= tag == "tr"

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from holdfast.documents.reading.media import MediaType
+from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.errors import DocumentError
 
 PART_CHARS = 32_768
 """The longest text of one part, so that one line of 50 MB is never one record."""
@@ -44,3 +45,12 @@ class ReadLimits:
     wall_seconds: float = 300
     max_chars: int = 50_000_000
     archive_bytes: int = 256 << 20
+
+    def out_of_memory(self) -> DocumentError:
+        """Return the error for a document that needs more memory than it may have."""
+        mebibytes = self.memory_bytes >> 20
+        return unreadable("memory_limit", f"Reading the document takes more than {mebibytes} MiB of memory.")
+
+    def out_of_time(self, seconds: float) -> DocumentError:
+        """Return the error for a document that takes longer than `seconds`, one of the two time limits."""
+        return unreadable("time_limit", f"Reading the document takes more than {seconds:g} seconds.")

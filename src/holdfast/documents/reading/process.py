@@ -14,7 +14,7 @@ from typing import IO, cast
 
 from holdfast.documents.reading.media import unreadable
 from holdfast.documents.reading.parts import ReadLimits
-from holdfast.errors import DocumentError, HoldfastError, Retry
+from holdfast.errors import HoldfastError, Retry
 
 _READ_BYTES = 65_536
 _STDERR_BYTES = 4096
@@ -73,22 +73,17 @@ class ReadingProcess:
         code = self._process.returncode
         number = -code if code < 0 else 0
         if number == signal.SIGXCPU:
-            return self._too_slow()
+            return self._limits.out_of_time(self._limits.cpu_seconds)
         if number == signal.SIGKILL:
             return Retry(
                 "The reading process was killed; the system may be short of memory.", code="reader_killed"
             )
         short_of_memory = 2 * self._peak_bytes >= self._limits.memory_bytes and number in _CRASHES
         if short_of_memory or any(words in self._stderr for words in _MEMORY_WORDS):
-            return self.out_of_memory()
+            return self._limits.out_of_memory()
         end = f"signal {number}" if number else f"exit code {code}"
         said = self._stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return unreadable("reader_crashed", f"The reader crashed ({end}). {said}".strip())
-
-    def out_of_memory(self) -> DocumentError:
-        """Return the error for a document that needs more memory than it may have."""
-        mebibytes = self._limits.memory_bytes >> 20
-        return unreadable("memory_limit", f"Reading the document takes more than {mebibytes} MiB of memory.")
 
     def close(self) -> None:
         """Kill the child and all it started and wait for its end; any thread may, and more than once."""
@@ -114,7 +109,7 @@ class ReadingProcess:
         while self._selector.get_map():
             ready = self._selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise self._too_slow()
+                raise self._limits.out_of_time(self._limits.wall_seconds)
             for key, _ in ready:
                 data = os.read(key.fd, _READ_BYTES)
                 if not data:
@@ -124,10 +119,6 @@ class ReadingProcess:
                 else:
                     self._stderr = (self._stderr + data)[-_STDERR_BYTES:]
         return b""
-
-    def _too_slow(self) -> DocumentError:
-        seconds = min(self._limits.wall_seconds, self._limits.cpu_seconds)
-        return unreadable("time_limit", f"Reading the document takes more than {seconds:g} seconds.")
 
     def _reap(self) -> None:
         if self._process.returncode is not None:

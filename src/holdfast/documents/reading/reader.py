@@ -44,7 +44,9 @@ def read_document(path: Path, name: str, limits: ReadLimits = DEFAULT_LIMITS) ->
         Retry: code `reader_killed`: the system killed the process, which says nothing about the document.
         OSError: the file cannot be opened.
     """
-    request = {"path": str(path.absolute()), "name": name, "limits": asdict(limits)}
+    # An uploaded name may hold surrogates, which JSON cannot carry; only its suffix matters.
+    printable = name.encode(errors="replace").decode()
+    request = {"path": str(path.absolute()), "name": printable, "limits": asdict(limits)}
     with contextlib.closing(ReadingProcess(orjson.dumps(request) + b"\n", limits)) as process:
         records = _records(process)
         facts = next(records)["facts"]
@@ -65,6 +67,6 @@ def _records(process: ReadingProcess) -> Iterator[dict[str, Any]]:
         if "unavailable" in record:
             raise OSError(*record["unavailable"])
         if error := record.get("error"):
-            raise unreadable(error["code"], error["message"]) if error["message"] else process.out_of_memory()
+            raise unreadable(error["code"], error["message"])
         yield record
     raise process.cause_of_death()
