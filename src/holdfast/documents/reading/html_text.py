@@ -21,8 +21,10 @@ _PARAGRAPH_TAGS = (
     "address article aside blockquote body caption center details dialog div dl fieldset figcaption figure"
     " footer form header hr main ol p pre section summary table ul"
 )
-_PARAGRAPHS = frozenset(_PARAGRAPH_TAGS.split())
-_LINES = frozenset(("br", "dd", "dt", "li", "option", "tr"))
+_STRENGTHS = {
+    **dict.fromkeys((*_PARAGRAPH_TAGS.split(), *_HEADINGS), "\n\n"),
+    **dict.fromkeys(("br", "dd", "dt", "li", "option", "tr"), "\n"),
+}
 _CELLS = frozenset(("td", "th"))
 # From the weakest to the strongest; between two texts the strongest asked for is written.
 _SEPARATORS = ("", " ", "\n", "\n\n")
@@ -116,17 +118,17 @@ class _Page:
             self._begin_cell()
         elif tag == "li":
             self._fix("\n\n- " if self._separator == "\n\n" else "\n- ")
-        else:
+        elif tag in _STRENGTHS:
             self._preformatted += tag == "pre"
             self._first_cell |= tag == "tr"
-            self._separate(_strength(tag))
+            self._separate(_STRENGTHS[tag])
 
     def leave(self, tag: str) -> None:
-        self._preformatted -= tag == "pre"
         if tag in ("li", "tr"):
             self._separator, self._fixed = "\n", False
-        elif tag != "-text":
-            self._separate(_strength(tag))
+        elif tag in _STRENGTHS:
+            self._preformatted -= tag == "pre"
+            self._separate(_STRENGTHS[tag])
 
     def _write(self, text: str) -> None:
         words = text if self._preformatted else " ".join(text.split())
@@ -153,9 +155,3 @@ class _Page:
             self._written.append(" | ")
         self._fix(self._separator if self._first_cell else " | ")
         self._first_cell = False
-
-
-def _strength(tag: str) -> str:
-    if tag in _PARAGRAPHS or tag in _HEADINGS:
-        return "\n\n"
-    return "\n" if tag in _LINES else ""
