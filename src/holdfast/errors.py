@@ -7,6 +7,7 @@
     ├── UnknownTask               a name that no task is registered under
     ├── DatabaseUnavailable       PostgreSQL cannot be reached just now
     ├── CarrierUnavailable        the broker cannot be reached just now
+    ├── StorageUnavailable        uploads cannot be stored or read just now
     ├── StaleAttempt              the job has moved on; this attempt may write nothing more
     ├── JobCancelled              raised inside a task that was asked to stop
     ├── Retry                     raised by a task: try again later
@@ -67,6 +68,12 @@ class CarrierUnavailable(HoldfastError):
     """The broker cannot be reached just now; jobs wait in PostgreSQL."""
 
     code = "broker_unavailable"
+
+
+class StorageUnavailable(HoldfastError):
+    """The store of uploads cannot be reached just now."""
+
+    code = "storage_unavailable"
 
 
 class StaleAttempt(HoldfastError):
