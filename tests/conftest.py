@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url
 
 from holdfast import Holdfast, Settings
 from holdfast.engines import EmbeddedEngines
+from holdfast.engines.locks import is_locked
 from holdfast.migrations import upgrade
 
 # Inherited by the processes of pytest-xdist, which thereby share one PostgreSQL and one Valkey.
@@ -33,7 +34,9 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(HOME_VARIABLE), ignore_errors=True)
+        home = Path(os.environ.pop(HOME_VARIABLE))
+        stop_survivors(home / "engines")
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +147,13 @@ def holdfast(settings):
 def session(holdfast):
     with holdfast.database.session() as session:
         yield session
+
+
+def stop_survivors(home):
+    """Stop engines whose last user was killed: whoever joins the folder and leaves it is the last one."""
+    if any(is_locked(lock) for lock in home.glob("*.lock")):
+        with EmbeddedEngines(home):
+            pass
 
 
 def migrate(url):
