@@ -152,6 +152,7 @@ class ProviderError(HoldfastError):
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message)
+        self.stage: str | None = None
         self.retryable = retryable
         self.status = status
         self.retry_after = retry_after

@@ -42,8 +42,16 @@ class Settings(BaseSettings):
     )
     max_upload_mb: float = Field(100, gt=0, description="Largest upload, in megabytes of 10^6 bytes.")
 
-    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY")
-    openai_base_url: str = Field("https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
+    openai_api_key: SecretStr | None = Field(
+        None,
+        validation_alias="OPENAI_API_KEY",
+        description="With neither a key nor a base URL, embeddings are lexical and made offline.",
+    )
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias="OPENAI_BASE_URL",
+        description="Another provider that speaks OpenAI's protocol, with or without a key.",
+    )
     embedding_model: str = Field("text-embedding-3-small", description="Used when there is a provider.")
     embedding_dimensions: int | None = Field(
         None, ge=1, le=4000, description="Asked of models that can shorten their vectors."
@@ -58,6 +66,11 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """`lease_seconds` as a duration."""
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether there is an AI provider to ask."""
+        return self.openai_api_key is not None or self.openai_base_url is not None
 
     @property
     def max_upload_bytes(self) -> int:

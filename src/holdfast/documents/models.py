@@ -34,7 +34,8 @@ class Document(Base):
 
     Every upload is given the next number, `latest_generation`, and writes its chunks under it. The number of
     the generation that searches see is `generation`: it moves in one transaction together with the hash,
-    only ever upwards, and is null until a first upload has been ingested.
+    only ever upwards, and is null until a first upload has been ingested. `settled` is the number of the
+    newest upload that was ingested or found to change nothing; an older one that ends later has no say.
     """
 
     __tablename__ = "documents"
@@ -43,6 +44,7 @@ class Document(Base):
     collection_id: Mapped[UUID] = mapped_column(ForeignKey(Collection.id, ondelete="CASCADE"))
     name: Mapped[str]
     latest_generation: Mapped[int] = mapped_column(server_default=text("1"))
+    settled: Mapped[int] = mapped_column(server_default=text("0"))
     latest_job_id: Mapped[UUID | None] = mapped_column(ForeignKey(Job.id, ondelete="SET NULL"), index=True)
     # All below describe the active generation.
     generation: Mapped[int | None]

@@ -170,6 +170,7 @@ def upgrade() -> None:
         sa.Column("collection_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("latest_generation", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("settled", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("latest_job_id", sa.Uuid(), nullable=True),
         sa.Column("generation", sa.Integer(), nullable=True),
         sa.Column("content_hash", sa.LargeBinary(), nullable=True),

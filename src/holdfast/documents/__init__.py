@@ -1,0 +1,1 @@
+"""Document ingestion and search: the AI backend, written with the engine's public face."""

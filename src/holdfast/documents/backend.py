@@ -1,0 +1,147 @@
+"""`Documents`: ingestion and search for one application, written with the engine's public face."""
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from holdfast.ai import Embedder
+from holdfast.app import Holdfast
+from holdfast.documents import library, search
+from holdfast.documents.ingestion import Ingestion, IngestResult, Uploaded, pipeline_of
+from holdfast.documents.library import Generation
+from holdfast.documents.reading import ReadLimits
+from holdfast.documents.storage import Upload, UploadStore
+from holdfast.documents.views import AcceptedDocument, CollectionView, DocumentView, SearchResult
+from holdfast.jobs.context import JobContext
+from holdfast.jobs.keys import Owner
+from holdfast.jobs.process import PerProcess
+
+
+class Documents:
+    """An owner's documents: accepted, ingested by a job, listed, searched and deleted.
+
+    Args:
+        holdfast: where the task `ingest_document` is registered.
+        storage: where uploads are kept.
+        embedder: makes the embedder of a process when it is first needed.
+        limits: what reading one document may cost.
+    """
+
+    def __init__(
+        self,
+        holdfast: Holdfast,
+        *,
+        storage: UploadStore,
+        embedder: Callable[[], Embedder],
+        limits: ReadLimits | None = None,
+    ) -> None:
+        self.storage = storage
+        self._embedder = PerProcess(embedder)
+        limits = limits or ReadLimits()
+        self._ingestion = PerProcess(
+            lambda: Ingestion(holdfast.database, storage, self._embedder.get(), limits)
+        )
+        register = holdfast.task(
+            name="ingest_document", retries=3, retry_delay=10, backoff="exponential", jitter=True
+        )
+        self.ingest_document = register(self._ingest_document)
+
+    async def accept(
+        self, session: AsyncSession, owner: Owner, upload: Upload, *, name: str, collection: str
+    ) -> AcceptedDocument:
+        """Record an upload and the job that ingests it, in the caller's transaction."""
+
+        def add(session: Session) -> AcceptedDocument:
+            generation = library.add_upload(session, owner.id, collection=collection, name=name)
+            job = self.ingest_document.enqueue(
+                session,
+                owner=owner,
+                document_id=generation.document_id,
+                generation=generation.number,
+                storage_key=upload.key,
+                sha256=upload.sha256.hex(),
+                size=upload.size,
+            )
+            library.set_latest_job(session, generation, job.job_id)
+            return AcceptedDocument(generation.document_id, job)
+
+        return await session.run_sync(add)
+
+    async def list(
+        self,
+        session: AsyncSession,
+        owner: Owner,
+        *,
+        collection: str | None = None,
+        limit: int = 50,
+        before: UUID | None = None,
+    ) -> Sequence[DocumentView]:
+        """The owner's documents, newest first; `before` continues after the document of that id."""
+        return await session.run_sync(
+            library.list_documents, owner.id, collection=collection, limit=limit, before=before
+        )
+
+    async def get(self, session: AsyncSession, owner: Owner, document_id: UUID) -> DocumentView | None:
+        """The document, if it is the owner's."""
+        return await session.run_sync(library.get_document, owner.id, document_id)
+
+    async def collections(self, session: AsyncSession, owner: Owner) -> Sequence[CollectionView]:
+        """The owner's collections, by name."""
+        return await session.run_sync(library.list_collections, owner.id)
+
+    async def delete(self, session: AsyncSession, owner: Owner, document_id: UUID) -> bool:
+        """Delete a document with all that was made of it, and commit; `False` if the owner has none such."""
+        if await self.get(session, owner, document_id) is None:
+            return False
+        keys = await session.run_sync(library.delete_documents, owner.id, document_id=document_id)
+        await session.commit()
+        await self._discard(keys)
+        return True
+
+    async def delete_collection(self, session: AsyncSession, owner: Owner, name: str) -> bool:
+        """Delete a collection with its documents, and commit; `False` if the owner has none such."""
+        keys = await session.run_sync(library.delete_documents, owner.id, collection=name)
+        is_deleted = await session.run_sync(library.delete_collection, owner.id, name)
+        await session.commit()
+        await self._discard(keys)
+        return is_deleted
+
+    async def search(
+        self, session: AsyncSession, owner: Owner, *, query: str, collection: str, limit: int
+    ) -> SearchResult | None:
+        """Chunks of the owner's collection that answer the query best; `None`: there is no such collection.
+
+        Raises:
+            ProviderError: the query could not be embedded.
+        """
+        collection_id = await session.run_sync(library.find_collection, owner.id, collection)
+        if collection_id is None:
+            return None
+        embedder = self._embedder.get()
+        if not embedder.is_semantic:
+            return await session.run_sync(search.lexical, collection_id, query, limit=limit)
+        # No transaction stays open while the provider is asked.
+        await session.commit()
+        vector = await embedder.embed_query(query)
+        return await session.run_sync(
+            search.hybrid, collection_id, query, vector, pipeline_of(embedder), limit=limit
+        )
+
+    async def _discard(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            await self.storage.discard(key)
+
+    def _ingest_document(
+        self,
+        job: JobContext,
+        document_id: UUID,
+        generation: int,
+        storage_key: str,
+        sha256: str,
+        size: int,
+    ) -> IngestResult:
+        """Ingest an upload into its document's next generation."""
+        uploaded = Uploaded(Generation(document_id, generation), storage_key, bytes.fromhex(sha256), size)
+        return self._ingestion.get().run(job, uploaded)

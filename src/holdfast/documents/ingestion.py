@@ -1,0 +1,239 @@
+"""Ingesting a document: fetch, read, split, embed, write, and then show it, all at once.
+
+    upload ──▶ chunks on disk ──▶ embeddings ──▶ rows of a new generation ──▶ active
+
+A killed attempt leaves rows that nobody sees; the next one starts its generation afresh, and finds embeddings
+that were paid for in the cache. Nothing of the old generation is touched before the new one is active.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError
+
+from holdfast.ai import Embedder
+from holdfast.documents import generations
+from holdfast.documents.embedding import CachingEmbedder
+from holdfast.documents.generations import Facts
+from holdfast.documents.library import Generation
+from holdfast.documents.models import Document
+from holdfast.documents.reading import Document as OpenDocument
+from holdfast.documents.reading import Part, ReadLimits, read_document, split
+from holdfast.documents.spool import ChunkSpool
+from holdfast.documents.storage import UploadStore
+from holdfast.errors import DocumentError, HoldfastError, ProviderError, StaleAttempt
+from holdfast.jobs.context import JobContext
+from holdfast.jobs.database import Database
+
+# Part of what says whether a document must be ingested anew; goes up when chunks would come out differently.
+SPLITTING = 1
+# Chunks that are embedded and written together: one request to a provider, one COPY.
+BATCH = 128
+REPORT_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What a job is told of the upload it ingests: where it lies, and where its chunks go."""
+
+    generation: Generation
+    storage_key: str
+    sha256: bytes
+    size: int
+
+
+class IngestResult(BaseModel):
+    """What became of an upload.
+
+    Attributes:
+        pages: of a PDF.
+        chunks: how many of the document can be found now.
+        unchanged: the document had this content already, and nothing was done twice.
+        superseded: a newer upload was ingested first, and this one is not shown.
+        embedding_model: what the vectors were made with.
+        tokens: what the provider charged for this attempt.
+    """
+
+    document_id: UUID
+    chunks: int
+    pages: int | None
+    unchanged: bool = False
+    superseded: bool = False
+    embedding_model: str
+    tokens: int = 0
+
+
+class Ingestion:
+    """Ingests uploads with these means; `run` once for each job, and again after any kind of end."""
+
+    def __init__(
+        self, database: Database, storage: UploadStore, embedder: Embedder, limits: ReadLimits
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._embedder = embedder
+        self._limits = limits
+
+    @property
+    def pipeline(self) -> str:
+        """Names everything that shapes a document's chunks besides its content."""
+        return pipeline_of(self._embedder)
+
+    def run(self, job: JobContext, uploaded: Uploaded) -> IngestResult:
+        """Ingest an upload.
+
+        Raises:
+            DocumentError: it cannot be ingested; stage and code say why.
+            ProviderError, StorageUnavailable, Retry: it may go better later.
+        """
+        document = self._find(uploaded)
+        number = uploaded.generation.number
+        if document.generation == number:
+            return self._tidy(uploaded, self._result(document))
+        if document.settled > number:
+            return self._superseded(uploaded, document)
+        if document.settled == number or self._settles_unchanged(job, uploaded):
+            self._storage.remove(uploaded.storage_key)
+            return self._result(document).model_copy(update={"unchanged": True})
+        with self._leaving_nothing(job, uploaded):
+            return self._ingest(job, uploaded, document)
+
+    def _ingest(self, job: JobContext, uploaded: Uploaded, document: Document) -> IngestResult:
+        with TemporaryDirectory(prefix="holdfast-") as folder:
+            upload, spool = Path(folder) / "upload", ChunkSpool(Path(folder) / "chunks")
+            self._download(uploaded, upload)
+            facts = self._read(job, uploaded, document.name, upload, spool)
+            tokens = self._write(job, uploaded, document.collection_id, spool)
+        with job.transaction() as session:
+            is_active = generations.activate(session, uploaded.generation, facts)
+            if not is_active:
+                generations.drop_chunks(session, uploaded.generation)
+        if not is_active:
+            return self._superseded(uploaded, self._find(uploaded), tokens)
+        result = IngestResult(
+            document_id=document.id,
+            chunks=facts.chunk_count,
+            pages=facts.pages,
+            embedding_model=self._embedder.model,
+            tokens=tokens,
+        )
+        return self._tidy(uploaded, result, replaced=document.storage_key)
+
+    def _find(self, uploaded: Uploaded) -> Document:
+        with self._database.session() as session:
+            document = generations.get_document(session, uploaded.generation.document_id)
+        if document is None:
+            self._storage.remove(uploaded.storage_key)
+            raise _deleted()
+        return document
+
+    def _settles_unchanged(self, job: JobContext, uploaded: Uploaded) -> bool:
+        with job.transaction() as session:
+            return generations.settle_unchanged(session, uploaded.generation, uploaded.sha256, self.pipeline)
+
+    def _download(self, uploaded: Uploaded, path: Path) -> None:
+        try:
+            self._storage.download(uploaded.storage_key, path)
+        except FileNotFoundError as error:
+            raise DocumentError("The upload is gone.", code="upload_missing", stage="store") from error
+
+    def _read(self, job: JobContext, uploaded: Uploaded, name: str, path: Path, spool: ChunkSpool) -> Facts:
+        job.progress(0, None, "reading")
+        with read_document(path, name, self._limits) as document:
+            spool.fill(split(_telling_pages(job, document)))
+        if not spool.count:
+            raise DocumentError("There is no text in the document.", code="no_text", stage="split")
+        return Facts(
+            content_hash=uploaded.sha256,
+            pipeline=self.pipeline,
+            media_type=document.media_type,
+            title=document.title,
+            size_bytes=uploaded.size,
+            storage_key=uploaded.storage_key,
+            pages=document.page_count,
+            chunk_count=spool.count,
+        )
+
+    def _write(self, job: JobContext, uploaded: Uploaded, collection_id: UUID, spool: ChunkSpool) -> int:
+        """Embed and write all chunks; returns what that cost in tokens."""
+        embedder = CachingEmbedder(self._embedder, self._database)
+        with job.transaction() as session:
+            generations.drop_chunks(session, uploaded.generation)
+        for batch in spool.batches(BATCH):
+            with _at_stage("embed"):
+                vectors = embedder.embed([chunk.text for chunk in batch])
+            with job.transaction() as session:
+                pairs = list(zip(batch, vectors, strict=True))
+                generations.copy_chunks(session, uploaded.generation, collection_id, pairs)
+            for chunk in batch[REPORT_EVERY - 1 :: REPORT_EVERY] + batch[-1:]:
+                job.progress(chunk.index + 1, spool.count, "indexing")
+        return embedder.tokens
+
+    def _tidy(self, uploaded: Uploaded, result: IngestResult, replaced: str | None = None) -> IngestResult:
+        """Remove what the new generation has replaced; done again if an attempt died here."""
+        with self._database.transaction() as session:
+            generations.drop_older(session, uploaded.generation)
+        if replaced is not None:
+            self._storage.remove(replaced)
+        return result
+
+    def _superseded(self, uploaded: Uploaded, document: Document, tokens: int = 0) -> IngestResult:
+        self._storage.remove(uploaded.storage_key)
+        return self._result(document).model_copy(update={"superseded": True, "tokens": tokens})
+
+    def _result(self, document: Document) -> IngestResult:
+        return IngestResult(
+            document_id=document.id,
+            chunks=document.chunk_count or 0,
+            pages=document.pages,
+            embedding_model=self._embedder.model,
+        )
+
+    @contextmanager
+    def _leaving_nothing(self, job: JobContext, uploaded: Uploaded) -> Iterator[None]:
+        """Take back the rows of an attempt that fails: the next one writes them anew."""
+        try:
+            yield
+        except StaleAttempt:
+            raise
+        except HoldfastError:
+            with job.transaction() as session:
+                generations.drop_chunks(session, uploaded.generation)
+            raise
+        except IntegrityError as error:
+            self._storage.remove(uploaded.storage_key)
+            raise _deleted() from error
+
+
+def pipeline_of(embedder: Embedder) -> str:
+    """Names everything that shapes a document's chunks besides its content."""
+    return f"split-{SPLITTING}/{embedder.model}/{embedder.dimensions}"
+
+
+def _telling_pages(job: JobContext, document: OpenDocument) -> Iterator[Part]:
+    page = None
+    for part in document.parts:
+        if part.page != page:
+            page = part.page
+            job.progress(0, None, f"reading page {page} of {document.page_count}")
+        else:
+            job.check_cancelled()
+        yield part
+
+
+@contextmanager
+def _at_stage(stage: str) -> Iterator[None]:
+    try:
+        yield
+    except ProviderError as error:
+        error.stage = stage
+        raise
+
+
+def _deleted() -> DocumentError:
+    return DocumentError("The document was deleted.", code="document_deleted", stage="write")

@@ -1,0 +1,154 @@
+"""Collections and documents: every read and write outside of ingesting and searching. Sync `Session`s."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from holdfast.documents.models import Collection, Document
+from holdfast.documents.views import CollectionView, DocumentView
+from holdfast.jobs import store
+from holdfast.jobs.models import Job
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The document an upload belongs to, and the number its chunks are written under."""
+
+    document_id: UUID
+    number: int
+
+
+def add_upload(session: Session, owner_id: UUID, *, collection: str, name: str) -> Generation:
+    """Find or make collection and document, and give the upload the document's next generation."""
+    made_collection = insert(Collection).values(owner_id=owner_id, name=collection)
+    # The update changes nothing; it makes RETURNING answer for a collection that was there already.
+    found = made_collection.on_conflict_do_update(
+        index_elements=[Collection.owner_id, Collection.name], set_={"name": made_collection.excluded.name}
+    )
+    collection_id = session.execute(found.returning(Collection.id)).scalar_one()
+    made = insert(Document).values(collection_id=collection_id, name=name)
+    numbered = made.on_conflict_do_update(
+        index_elements=[Document.collection_id, Document.name],
+        set_={"latest_generation": Document.latest_generation + 1},
+    )
+    row = session.execute(numbered.returning(Document.id, Document.latest_generation)).one()
+    return Generation(*row)
+
+
+def set_latest_job(session: Session, generation: Generation, job_id: UUID) -> None:
+    """Remember the job that ingests the document's latest upload."""
+    session.execute(
+        update(Document).where(Document.id == generation.document_id).values(latest_job_id=job_id)
+    )
+
+
+def find_collection(session: Session, owner_id: UUID, name: str) -> UUID | None:
+    """The id of the owner's collection of this name."""
+    return session.execute(
+        select(Collection.id).where(Collection.owner_id == owner_id, Collection.name == name)
+    ).scalar_one_or_none()
+
+
+def list_collections(session: Session, owner_id: UUID) -> list[CollectionView]:
+    """The owner's collections by name, with what can be found in them."""
+    rows = session.execute(
+        select(
+            Collection.name,
+            func.count(Document.generation),
+            func.sum(Document.chunk_count),
+            Collection.created_at,
+        )
+        .outerjoin(Document, Document.collection_id == Collection.id)
+        .where(Collection.owner_id == owner_id)
+        .group_by(Collection.id)
+        .order_by(Collection.name)
+    )
+    return [CollectionView(name, documents, chunks or 0, made) for name, documents, chunks, made in rows]
+
+
+def list_documents(
+    session: Session, owner_id: UUID, *, collection: str | None, limit: int, before: UUID | None
+) -> list[DocumentView]:
+    """The owner's documents, newest first; `before` continues after the document of that id."""
+    query = _documents(Collection.owner_id == owner_id).order_by(Document.id.desc()).limit(limit)
+    if collection is not None:
+        query = query.where(Collection.name == collection)
+    if before is not None:
+        query = query.where(Document.id < before)
+    return [_view(row) for row in session.execute(query)]
+
+
+def get_document(session: Session, owner_id: UUID, document_id: UUID) -> DocumentView | None:
+    """The document, if it is the owner's."""
+    query = _documents(and_(Collection.owner_id == owner_id, Document.id == document_id))
+    row = session.execute(query).one_or_none()
+    return None if row is None else _view(row)
+
+
+def delete_documents(
+    session: Session, owner_id: UUID, *, document_id: UUID | None = None, collection: str | None = None
+) -> list[str]:
+    """Delete one document, or all of a collection, with their chunks; unfinished jobs are cancelled.
+
+    Returns the keys of the uploads they came from, for removal once this is committed.
+    """
+    query = (
+        select(Document.id, Document.storage_key, Job.id, Job.args)
+        .join(Collection, Collection.id == Document.collection_id)
+        .outerjoin(Job, Job.id == Document.latest_job_id)
+        .where(Collection.owner_id == owner_id)
+        .with_for_update(of=Document)
+    )
+    if document_id is not None:
+        query = query.where(Document.id == document_id)
+    if collection is not None:
+        query = query.where(Collection.name == collection)
+    rows = session.execute(query).all()
+    for _, _, job_id, _ in rows:
+        if job_id is not None:
+            store.cancel(session, job_id)
+    session.execute(delete(Document).where(Document.id.in_([row[0] for row in rows])))
+    keys = {key for _, key, _, args in rows for key in (key, (args or {}).get("storage_key"))}
+    return sorted(key for key in keys if key is not None)
+
+
+def delete_collection(session: Session, owner_id: UUID, name: str) -> bool:
+    """Delete an emptied collection; `False` if the owner has none of this name."""
+    deleted = session.execute(
+        delete(Collection)
+        .where(Collection.owner_id == owner_id, Collection.name == name)
+        .returning(Collection.id)
+    )
+    return deleted.one_or_none() is not None
+
+
+def _documents(where: ColumnElement[bool]) -> Select[Document, str, Job]:
+    return (
+        select(Document, Collection.name, Job)
+        .join(Collection, Collection.id == Document.collection_id)
+        .outerjoin(Job, Job.id == Document.latest_job_id)
+        .where(where)
+    )
+
+
+def _view(row: Row[Document, str, Job | None]) -> DocumentView:
+    document, collection, job = row
+    return DocumentView(
+        id=document.id,
+        collection=collection,
+        name=document.name,
+        is_searchable=document.generation is not None,
+        job_id=document.latest_job_id,
+        status=None if job is None else job.status,
+        error=None if job is None else job.error,
+        media_type=document.media_type,
+        title=document.title,
+        size_bytes=document.size_bytes,
+        pages=document.pages,
+        chunks=document.chunk_count,
+        created_at=document.created_at,
+        ingested_at=document.ingested_at,
+    )
