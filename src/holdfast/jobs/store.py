@@ -273,7 +273,7 @@ def rescue_expired(session: Session, *, limit: int) -> list[UUID]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return _rescue(session, Job.id.in_(expired.scalar_subquery()))
+    return _rescue(session, Job.id.in_(_once(expired)))
 
 
 def rescue(session: Session, job_id: UUID, *, worker: str) -> bool:
@@ -308,14 +308,20 @@ def mark_unsent(session: Session, job_ids: Sequence[UUID]) -> None:
 
 
 def _take(session: Session, which: Select[UUID], limit: int) -> list[Delivery]:
-    chosen = which.limit(limit).with_for_update(skip_locked=True).scalar_subquery()
+    chosen = which.limit(limit).with_for_update(skip_locked=True)
     rows = session.execute(
         update(Job)
-        .where(Job.id.in_(chosen), Job.status == JobStatus.QUEUED)
+        .where(Job.id.in_(_once(chosen)), Job.status == JobStatus.QUEUED)
         .values(sent_at=func.now())
         .returning(Job.id, Job.task, Job.queue, Job.priority)
     )
     return sorted((Delivery(*row) for row in rows), key=lambda delivery: delivery.id)
+
+
+def _once(chosen: Select[UUID]) -> Select[UUID]:
+    # A plain subquery may run anew for each row it is compared with, and then lock and choose more than its
+    # limit each time; PostgreSQL runs a CTE that locks exactly once.
+    return select(chosen.cte("chosen").c.id)
 
 
 def _leave(
