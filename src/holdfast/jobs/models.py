@@ -115,7 +115,7 @@ class Job(Base):
             name="terminal_has_completed_at",
         ),
         CheckConstraint(
-            "(status = 'processing') = (worker IS NOT NULL AND lease_expires_at IS NOT NULL)",
+            "num_nulls(worker, lease_expires_at) = CASE status WHEN 'processing' THEN 0 ELSE 2 END",
             name="processing_has_lease",
         ),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),

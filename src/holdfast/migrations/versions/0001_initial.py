@@ -81,7 +81,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("completed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "(status = 'processing') = (worker IS NOT NULL AND lease_expires_at IS NOT NULL)",
+            "num_nulls(worker, lease_expires_at) = CASE status WHEN 'processing' THEN 0 ELSE 2 END",
             name=op.f("jobs_processing_has_lease"),
         ),
         sa.CheckConstraint(
