@@ -62,6 +62,14 @@ class ProgressReader:
             return None
         return None if value is None else cast("dict[str, Any]", orjson.loads(value))
 
+    async def is_reachable(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            await self._client().ping()
+        except redis.RedisError:
+            return False
+        return True
+
     async def aclose(self) -> None:
         """Close the connections."""
         if self._redis is not None:

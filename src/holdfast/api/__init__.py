@@ -1,0 +1,23 @@
+"""The HTTP API, as an application and as routers for a user's own.
+
+`create_app` makes the application that `holdfast api` serves. A user's own application calls `attach` once
+and includes the routers it wants; its endpoints take `Owner` and `Session` as parameters.
+"""
+
+from holdfast.api.application import attach, create_app
+from holdfast.api.dependencies import Owner, Session
+from holdfast.api.documents import get_documents_router
+from holdfast.api.health import get_health_router
+from holdfast.api.jobs import get_jobs_router
+from holdfast.api.search import get_search_router
+
+__all__ = [
+    "Owner",
+    "Session",
+    "attach",
+    "create_app",
+    "get_documents_router",
+    "get_health_router",
+    "get_jobs_router",
+    "get_search_router",
+]

@@ -1,0 +1,65 @@
+"""The application that `holdfast api` serves, and what a user's own application needs for the same routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from holdfast.api.documents import get_documents_router
+from holdfast.api.health import get_health_router
+from holdfast.api.jobs import get_jobs_router
+from holdfast.api.openapi import TAGS, document_problems
+from holdfast.api.problems import install_problems
+from holdfast.api.request_ids import RequestIds
+from holdfast.api.search import get_search_router
+from holdfast.api.services import Services
+from holdfast.app import Holdfast
+from holdfast.documents.backend import Documents
+
+
+def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAPI:
+    """Make the whole API; without documents, that of the jobs alone."""
+    app = FastAPI(
+        title="Holdfast",
+        summary="Durable background jobs, and documents that can be searched.",
+        version=version("holdfast"),
+        openapi_tags=TAGS if documents is not None else [TAGS[0], TAGS[-1]],
+        redirect_slashes=False,
+    )
+    attach(app, holdfast, documents)
+    app.include_router(get_jobs_router())
+    if documents is not None:
+        app.include_router(get_documents_router())
+        app.include_router(get_search_router())
+    app.include_router(get_health_router())
+    return app
+
+
+def attach(app: FastAPI, holdfast: Holdfast, documents: Documents | None = None) -> None:
+    """Prepare an application, before it starts, for Holdfast's routers and for `Owner` and `Session`.
+
+        app = FastAPI()
+        attach(app, holdfast)
+        app.include_router(get_jobs_router())
+
+    Every error of the application becomes a problem, every request is given an id, and Holdfast's
+    connections are closed at shutdown, after the application's own lifespan.
+    """
+    app.state.holdfast = Services(holdfast, documents)
+    install_problems(app)
+    document_problems(app)
+    app.add_middleware(RequestIds)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        try:
+            async with inner(app) as state:
+                yield state
+        finally:
+            await holdfast.progress.aclose()
+            await holdfast.database.aclose()
+
+    app.router.lifespan_context = lifespan

@@ -1,0 +1,76 @@
+"""`Owner` and `Session`: who is asking, and the transaction of the endpoint.
+
+@app.post("/v1/summaries", status_code=202)
+async def create(body: SummaryRequest, owner: Owner, session: Session) -> JobAccepted:
+    return await summarize.enqueue(session, owner=owner, document_id=body.document_id)
+
+They work in users' own endpoints as in Holdfast's, where `attach` was called for the application.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from holdfast.api.problems import Refused
+from holdfast.api.services import reading, services_of
+from holdfast.jobs import keys
+
+_MAX_TOKEN: Final = 200
+
+_header = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)
+_bearer = HTTPBearer(scheme_name="Bearer", auto_error=False)
+
+
+async def authenticate(
+    connection: HTTPConnection,
+    header: Annotated[str | None, Security(_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> keys.Owner:
+    """The owner of the key in `X-API-Key` or `Authorization: Bearer`; the former if there are both.
+
+    No transaction stays open: an endpoint may take its time before it uses its `Session`.
+
+    Raises:
+        Refused: there is no key, or not a valid one (`unauthenticated`).
+    """
+    token = header or (bearer.credentials if bearer is not None else None)
+    if token is None:
+        raise _unauthenticated("Send an API key as `X-API-Key` or `Authorization: Bearer`.", "Bearer")
+    services = services_of(connection)
+    owner = services.known_keys.find(token)
+    if owner is not None:
+        return owner
+    if token.isascii() and len(token) <= _MAX_TOKEN:
+        async with reading(services.holdfast.database) as session:
+            owner = await session.run_sync(keys.find_owner, token)
+    if owner is None:
+        raise _unauthenticated("The API key is unknown, revoked or expired.", 'Bearer error="invalid_token"')
+    services.known_keys.remember(token, owner)
+    return owner
+
+
+async def transaction(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """A session that commits when the endpoint returns, and rolls back when it raises.
+
+    It takes a connection from the pool when it is first used.
+    """
+    async with services_of(connection).holdfast.database.async_session() as session:
+        yield session
+        await session.commit()
+
+
+Owner = Annotated[keys.Owner, Depends(authenticate)]
+"""The authenticated API key."""
+
+# `scope="function"`: committed before the response is sent. FastAPI's default would commit afterwards, and
+# so could tell a client of a job that is not there, or never will be.
+Session = Annotated[AsyncSession, Depends(transaction, scope="function")]
+"""The endpoint's transaction: committed before the response is sent, rolled back if the endpoint raises."""
+
+
+def _unauthenticated(detail: str, challenge: str) -> Refused:
+    return Refused("unauthenticated", detail, {"WWW-Authenticate": challenge})

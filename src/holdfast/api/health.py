@@ -1,0 +1,47 @@
+"""`/healthz` and `/readyz`, for whatever watches over the process."""
+
+import asyncio
+from typing import Final
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from starlette.requests import Request
+
+from holdfast.api.openapi import operation_id, problem_responses
+from holdfast.api.problems import Refused
+from holdfast.api.schemas import Health, Readiness
+from holdfast.api.services import reading, services_of
+from holdfast.jobs.database import Database
+
+_PATIENCE_SECONDS: Final = 2
+
+
+def get_health_router() -> APIRouter:
+    """The routes `/healthz` and `/readyz`, which need no key."""
+    router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
+    router.get("/healthz")(healthz)
+    router.get("/readyz", responses=problem_responses(503))(readyz)
+    return router
+
+
+async def healthz() -> Health:
+    """The process is up."""
+    return Health()
+
+
+async def readyz(request: Request) -> Readiness:
+    """The database answers. Redis is reported, and not required."""
+    holdfast = services_of(request).holdfast
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await _ask(holdfast.database)
+    except TimeoutError as error:
+        detail = f"The database did not answer within {_PATIENCE_SECONDS} s."
+        raise Refused("database_unavailable", detail) from error
+    reachable = await holdfast.progress.is_reachable()
+    return Readiness(redis="ok" if reachable else "unreachable")
+
+
+async def _ask(database: Database) -> None:
+    async with reading(database) as session:
+        await session.execute(text("SELECT 1"))

@@ -1,0 +1,182 @@
+"""`/v1/jobs`: what became of the work that was asked for."""
+
+import hashlib
+from datetime import UTC, datetime
+from math import ceil
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+from sqlalchemy.orm import Session as SyncSession
+from starlette.requests import Request
+from starlette.responses import Response
+
+from holdfast.api.dependencies import Owner, Session
+from holdfast.api.openapi import operation_id, problem_responses
+from holdfast.api.problems import Refused
+from holdfast.api.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
+from holdfast.api.services import reading, services_of
+from holdfast.jobs import keys, queries, store
+from holdfast.jobs.models import Job
+from holdfast.live import ProgressReader
+from holdfast.states import JobStatus
+
+_LONGEST_WAIT_SECONDS: Final = 60
+
+_REVALIDATION: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "headers": {
+            "ETag": {"description": "Weak; for `If-None-Match`.", "schema": {"type": "string"}},
+            "Retry-After": {
+                "description": "Seconds until it is worth asking again, while the job is not finished.",
+                "schema": {"type": "integer"},
+            },
+        }
+    },
+    304: {"description": "Nothing has changed since the `ETag` in `If-None-Match`"},
+}
+
+
+def get_jobs_router() -> APIRouter:
+    """The routes under `/v1/jobs`, for an application that `attach` was called for."""
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], generate_unique_id_function=operation_id)
+    router.get("", responses=problem_responses(401, 422, 503))(list_jobs)
+    router.get(
+        "/{job_id}",
+        response_model=JobView,
+        responses={**_REVALIDATION, **problem_responses(401, 403, 404, 422, 503)},
+    )(get_job)
+    router.get("/{job_id}/attempts", responses=problem_responses(401, 403, 404, 422, 503))(list_attempts)
+    router.post("/{job_id}/cancel", status_code=202, responses=problem_responses(401, 403, 404, 422, 503))(
+        cancel_job
+    )
+    return router
+
+
+async def get_job(job_id: UUID, request: Request, owner: Owner) -> Response:
+    """A job's status, live progress, result or error."""
+    holdfast = services_of(request).holdfast
+    async with reading(holdfast.database) as session:
+        job = await session.run_sync(_owned, owner, job_id)
+    body = (await _fresh_view(job, holdfast.progress)).model_dump_json().encode()
+    headers = {"ETag": f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"', **_waiting(job)}
+    if _matches(request.headers.get("If-None-Match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def list_jobs(
+    request: Request,
+    owner: Owner,
+    status: JobStatus | None = None,
+    task: StorableText | None = None,
+    queue: StorableText | None = None,
+    created_after: AwareDatetime | None = None,
+    created_before: AwareDatetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    before: Annotated[UUID | None, Query(description="Continue with jobs older than this.")] = None,
+    after: Annotated[UUID | None, Query(description="Only the next jobs newer than this.")] = None,
+) -> JobPage:
+    """The jobs of this API key, newest first. Progress is as saved, up to a second old."""
+    if before is not None and after is not None:
+        raise Refused("invalid_request", "Give `before` or `after`, not both.")
+    where = queries.JobFilter(owner.id, status, task, queue, created_after, created_before)
+    async with reading(services_of(request).holdfast.database) as session:
+        # One more than asked for tells whether there are more.
+        jobs = await session.run_sync(
+            lambda sync: queries.list_jobs(sync, where, limit=limit + 1, before=before, after=after)
+        )
+    shown = jobs[:limit] if after is None else jobs[-limit:]
+    return JobPage(
+        data=[_view(job) for job in shown],
+        has_more=len(jobs) > limit,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+    )
+
+
+async def cancel_job(job_id: UUID, response: Response, owner: Owner, session: Session) -> JobView:
+    """Ask a job to stop. A queued job is cancelled at once, a processing one when its task notices; a
+    finished job is left alone. Asking again changes nothing.
+    """  # noqa: D205 - shown whole as the operation's description
+    job = await session.run_sync(_cancel, owner, job_id)
+    response.headers.update({"Location": _url(job_id), **_waiting(job)})
+    return _view(job)
+
+
+async def list_attempts(job_id: UUID, request: Request, owner: Owner) -> AttemptList:
+    """A job's executions, first to last."""
+    async with reading(services_of(request).holdfast.database) as session:
+        await session.run_sync(_owned, owner, job_id)
+        attempts = await session.run_sync(queries.list_attempts, job_id)
+    return AttemptList(data=[AttemptView.model_validate(attempt) for attempt in attempts])
+
+
+def _owned(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
+    job = queries.get_job(session, job_id)
+    if job is None:
+        raise Refused("job_not_found", "No job has this id.")
+    if job.owner_id != owner.id:
+        raise Refused("forbidden", "The job belongs to another API key.")
+    return job
+
+
+def _cancel(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
+    _owned(session, owner, job_id)
+    store.cancel(session, job_id)
+    return _owned(session, owner, job_id)
+
+
+async def _fresh_view(job: Job, progress: ProgressReader) -> JobView:
+    view = _view(job)
+    if job.status == JobStatus.PROCESSING:
+        live = await progress.read(job.id)
+        if live is not None:
+            return JobView.model_validate({**view.model_dump(), "progress": live})
+    return view
+
+
+def _view(job: Job) -> JobView:
+    url = _url(job.id)
+    return JobView.model_validate(
+        {
+            "id": job.id,
+            "task": job.task,
+            "queue": job.queue,
+            "status": job.status,
+            "progress": job.progress,
+            "result": job.result,
+            "error": job.error,
+            "metadata": job.metadata_,
+            "attempt": job.attempt,
+            "max_attempts": job.max_attempts,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "completed_at": job.completed_at,
+            "cancel_requested_at": job.cancel_requested_at,
+            "run_at": job.run_at,
+            "urls": {"job": url, "attempts": f"{url}/attempts", "cancel": f"{url}/cancel"},
+        }
+    )
+
+
+def _url(job_id: UUID) -> str:
+    return f"/v1/jobs/{job_id}"
+
+
+def _waiting(job: Job) -> dict[str, str]:
+    if JobStatus(job.status).is_terminal:
+        return {}
+    # A hint, so this machine's clock will do.
+    wait_seconds = ceil((job.run_at - datetime.now(UTC)).total_seconds())
+    return {"Retry-After": str(min(max(1, wait_seconds), _LONGEST_WAIT_SECONDS))}
+
+
+def _matches(if_none_match: str | None, etag: str) -> bool:
+    if if_none_match is None:
+        return False
+    # Weak comparison (RFC 9110, section 8.8.3.2): the prefix W/ does not count.
+    strong = etag.removeprefix("W/")
+    candidates = (candidate.strip().removeprefix("W/") for candidate in if_none_match.split(","))
+    return any(candidate in ("*", strong) for candidate in candidates)

@@ -1,0 +1,61 @@
+"""How the API documents itself."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from holdfast.api.problems import MEDIA_TYPE
+from holdfast.api.schemas import Problem
+
+TAGS: Final = [
+    {"name": "jobs", "description": "Work that was asked for: its status, progress, result and history."},
+    {"name": "documents", "description": "Uploads, ingested by jobs and kept in collections."},
+    {"name": "search", "description": "Finding passages of documents."},
+    {"name": "health", "description": "Whether the process is up, and ready to work. No key needed."},
+]
+_DESCRIPTIONS: Final = {
+    400: "The request body cannot be read",
+    401: "No API key, or not a valid one",
+    403: "It belongs to another API key",
+    404: "There is none, or it belongs to another API key",
+    413: "Too large",
+    415: "Of a type that is not taken",
+    422: "The request is not valid",
+    502: "The AI provider refused",
+    503: "Something needed cannot be reached just now; see `Retry-After`",
+}
+_PROBLEM_REF: Final = "#/components/schemas/Problem"
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers with these statuses when something is wrong."""
+    return {status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the endpoint's function."""
+    return route.name
+
+
+def document_problems(app: FastAPI) -> None:
+    """Give problems their own media type in the application's OpenAPI; FastAPI knows but JSON."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generate()
+        for response in _responses(schema):
+            content = response.get("content", {})
+            if content.get("application/json", {}).get("schema") == {"$ref": _PROBLEM_REF}:
+                content[MEDIA_TYPE] = content.pop("application/json")
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _responses(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in schema.get("paths", {}).values():
+        for operation in path.values():
+            if isinstance(operation, dict):
+                yield from operation.get("responses", {}).values()

@@ -1,0 +1,180 @@
+"""What the API takes and gives, as JSON."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from holdfast.documents.views import CollectionView, DocumentView, Hit
+from holdfast.states import AttemptOutcome, JobStatus
+
+COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_JOB_ID = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
+_DOCUMENT_ID = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+# PostgreSQL's text has no NUL.
+StorableText = Annotated[str, AfterValidator(_without_nul)]
+CollectionName = Annotated[
+    str,
+    Field(
+        pattern=COLLECTION_PATTERN,
+        description="Lower-case letters, digits, `-` and `_`; at most 63, not beginning with `-` or `_`.",
+        examples=["default"],
+    ),
+]
+
+
+class InvalidField(BaseModel):
+    """One thing that does not fit in a request."""
+
+    location: list[str] = Field(description="Where it stands.", examples=[["query", "limit"]])
+    message: str
+    type: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457, `application/problem+json`)."""
+
+    type: str = Field(examples=["urn:holdfast:problem:job_not_found"])
+    title: str = Field(examples=["There is no such job"])
+    status: int = Field(examples=[404])
+    detail: str
+    code: str = Field(description="Stable; made for programs.", examples=["job_not_found"])
+    request_id: str = Field(description="Also in `X-Request-ID`, and in the server's log.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    errors: list[InvalidField] | None = None
+
+
+class JobProgress(BaseModel):
+    """How far a job is."""
+
+    current: int
+    total: int | None = None
+    message: str | None = None
+
+
+class JobFailure(BaseModel):
+    """Why a job, or one attempt of it, failed."""
+
+    code: str = Field(description="Stable; made for programs.", examples=["no_text"])
+    message: str
+    stage: str | None = Field(None, description="The part of the work that failed.", examples=["read"])
+    attempt: int | None = Field(None, description="The attempt that failed.")
+
+
+class JobView(BaseModel):
+    """A job. Its arguments are not shown: they may hold what only the task should see."""
+
+    id: UUID = Field(examples=[_JOB_ID])
+    task: str = Field(examples=["ingest_document"])
+    queue: str = Field(examples=["default"])
+    status: JobStatus
+    progress: JobProgress | None = Field(description="Live while the job is processing; then its last.")
+    result: JsonValue = Field(description="What the task returned; null until the job is completed.")
+    error: JobFailure | None = Field(description="Of the latest failed attempt.")
+    metadata: dict[str, Any]
+    attempt: int = Field(description="The latest execution; 0 before the first.")
+    max_attempts: int
+    created_at: datetime
+    started_at: datetime | None = Field(description="When the first attempt began.")
+    completed_at: datetime | None
+    cancel_requested_at: datetime | None
+    run_at: datetime = Field(description="Not started before this time.")
+    urls: dict[str, str] = Field(examples=[{"job": f"/v1/jobs/{_JOB_ID}"}])
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first. `before=last_id` asks for the next page, `after=first_id` for newer jobs."""
+
+    data: list[JobView]
+    has_more: bool = Field(description="Whether there are more in the direction that was asked for.")
+    first_id: UUID | None
+    last_id: UUID | None
+
+
+class AttemptView(BaseModel):
+    """One execution of a job."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: AttemptOutcome | None
+    error: JobFailure | None
+
+
+class AttemptList(BaseModel):
+    """A job's executions, first to last."""
+
+    data: list[AttemptView]
+
+
+class DocumentAccepted(BaseModel):
+    """An upload was stored and will be ingested; follow the job at its URL."""
+
+    job_id: UUID = Field(examples=[_JOB_ID])
+    document_id: UUID = Field(examples=[_DOCUMENT_ID])
+    status: JobStatus = JobStatus.QUEUED
+    urls: dict[str, str] = Field(
+        examples=[{"job": f"/v1/jobs/{_JOB_ID}", "document": f"/v1/documents/{_DOCUMENT_ID}"}]
+    )
+
+
+class DocumentPage(BaseModel):
+    """Documents, newest first. `before=last_id` asks for the next page."""
+
+    data: list[DocumentView]
+    has_more: bool
+    first_id: UUID | None
+    last_id: UUID | None
+
+
+class CollectionList(BaseModel):
+    """The collections of this API key, by name."""
+
+    data: list[CollectionView]
+
+
+class SearchRequest(BaseModel):
+    """What to look for, and where."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "how are leases renewed", "collection": "default"}]},
+    )
+
+    query: Annotated[StorableText, Field(min_length=1, max_length=4000, pattern=r"\S")]
+    collection: CollectionName = "default"
+    limit: int = Field(10, ge=1, le=100)
+
+
+class SearchResults(BaseModel):
+    """Chunks, best first; `score` orders the chunks of one search and means nothing beyond it."""
+
+    mode: Literal["lexical", "hybrid"] = Field(description="How they were ranked.")
+    data: list[Hit]
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """The API can do its work."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    redis: Literal["ok", "unreachable"] = Field(
+        description="Without Redis jobs are accepted all the same, and run when it is back."
+    )

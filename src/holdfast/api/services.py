@@ -1,0 +1,54 @@
+"""What the application holds for its endpoints, and how they reach it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from holdfast.api.known_keys import KnownKeys
+from holdfast.app import Holdfast
+from holdfast.documents.backend import Documents
+from holdfast.jobs.database import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """The engine, the documents if the application has any, and the API keys seen lately."""
+
+    holdfast: Holdfast
+    documents: Documents | None = None
+    known_keys: KnownKeys = field(default_factory=KnownKeys)
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    """The services of the application that serves this request.
+
+    Raises:
+        RuntimeError: `attach` was not called for the application.
+    """
+    services: Services | None = getattr(connection.app.state, "holdfast", None)
+    if services is None:
+        raise RuntimeError("Call holdfast.api.attach(app, holdfast) where the application is made.")
+    return services
+
+
+def documents_of(connection: HTTPConnection) -> Documents:
+    """The documents of the application that serves this request.
+
+    Raises:
+        RuntimeError: `attach` was given none.
+    """
+    documents = services_of(connection).documents
+    if documents is None:
+        raise RuntimeError("Give holdfast.api.attach the documents that these routes are about.")
+    return documents
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[AsyncSession]:
+    """A session for single reads, each of them its own transaction: that saves BEGIN and ROLLBACK."""
+    async with database.async_session() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
