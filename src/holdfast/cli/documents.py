@@ -1,0 +1,71 @@
+"""`ingest` and `search`: the backend from the command line, through its API."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from holdfast.cli.remote import connected
+from holdfast.cli.uploading import ingest_files
+from holdfast.documents.reading import is_supported_name
+from holdfast.errors import ConfigurationError
+from holdfast.settings import Settings
+
+EXCERPT = 240
+
+Collection = Annotated[str, typer.Option(help="The collection to use.")]
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to take all documents from.")],
+    collection: Collection = "default",
+) -> None:
+    """Ingest documents, and follow them until they can be searched. Exit code 1: some could not be."""
+    files = list(_files(paths))
+    with connected(Settings()) as remote:
+        failures = ingest_files(remote, files, collection, Console())
+    if failures:
+        raise typer.Exit(1)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    collection: Collection = "default",
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many results.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Search a collection."""
+    with connected(Settings()) as remote:
+        found = remote.post("/v1/search", {"query": query, "collection": collection, "limit": limit})
+    console = Console()
+    if as_json:
+        console.print_json(data=found)
+    else:
+        show_hits(console, found)
+
+
+def show_hits(console: Console, found: dict[str, Any]) -> None:
+    """Print search results, each with where it stands."""
+    if not found["data"]:
+        console.print("Nothing found.")
+    for rank, hit in enumerate(found["data"], start=1):
+        page = f", page {hit['page']}" if hit["page"] else ""
+        section = f" › {hit['section']}" if hit["section"] else ""
+        place = f"[bold cyan]{rank}. {escape(hit['document'])}[/][dim]{page}{escape(section)}[/]"
+        excerpt = " ".join(hit["text"].split())
+        shortened = excerpt[:EXCERPT] + ("…" if len(excerpt) > EXCERPT else "")
+        console.print(f"{place}\n   {escape(shortened)}", highlight=False)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix)
+            yield from (file for file in inside if is_supported_name(file.name))
+        elif path.is_file():
+            yield path
+        else:
+            raise ConfigurationError(f"{path} is neither a file nor a folder.")

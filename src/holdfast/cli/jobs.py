@@ -1,0 +1,103 @@
+"""`holdfast jobs`: what was asked for, and how far it is."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from holdfast.cli.remote import connected
+from holdfast.settings import Settings
+from holdfast.states import JobStatus
+
+POLL_SECONDS = 0.3
+COLOURS = {
+    "queued": "yellow",
+    "processing": "blue",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
+
+app = typer.Typer(help="List, show and watch jobs.", no_args_is_help=True)
+JobId = Annotated[str, typer.Argument(help="The job's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs that stand so.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with connected(Settings()) as remote:
+        found = remote.get("/v1/jobs", status=status, task=task, limit=limit)
+    console = Console()
+    if as_json:
+        console.print_json(data=found)
+        return
+    table = Table("id", "task", "status", "attempt", "progress", "created")
+    for job in found["data"]:
+        table.add_row(
+            job["id"],
+            escape(job["task"]),
+            _coloured(job["status"]),
+            str(job["attempt"]),
+            _progress(job),
+            job["created_at"][:19].replace("T", " "),
+        )
+    console.print(table)
+
+
+@app.command()
+def show(job_id: JobId) -> None:
+    """Show a job, with its result or error."""
+    with connected(Settings()) as remote:
+        Console().print_json(data=remote.get(f"/v1/jobs/{job_id}"))
+
+
+@app.command()
+def watch(job_id: JobId) -> None:
+    """Follow a job to its end. Exit code 1: it did not complete."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with connected(Settings()) as remote, Progress(*columns) as progress:
+        bar = progress.add_task("queued", total=None, note="")
+        while True:
+            job = remote.get(f"/v1/jobs/{job_id}")
+            shown = job["progress"] or {}
+            progress.update(
+                bar,
+                description=_coloured(job["status"]),
+                completed=shown.get("current") or 0,
+                total=shown.get("total"),
+                note=escape(shown.get("message") or ""),
+            )
+            if JobStatus(job["status"]).is_terminal:
+                break
+            time.sleep(POLL_SECONDS)
+    Console().print_json(data=job["error"] if job["status"] == JobStatus.FAILED else job["result"])
+    if job["status"] != JobStatus.COMPLETED:
+        raise typer.Exit(1)
+
+
+def _coloured(status: str) -> str:
+    return f"[{COLOURS[status]}]{status}[/]"
+
+
+def _progress(job: dict[str, Any]) -> str:
+    progress = job["progress"]
+    if not progress:
+        return ""
+    total = progress["total"]
+    return f"{progress['current']}/{total}" if total else escape(progress["message"] or "")

@@ -1,0 +1,24 @@
+"""Which `Holdfast` a command works for."""
+
+from importlib import import_module
+
+from holdfast.app import Holdfast
+from holdfast.errors import ConfigurationError
+from holdfast.settings import Settings
+
+
+def load_holdfast(target: str | None = None) -> Holdfast:
+    """Import `module:attribute`; the setting `HOLDFAST_APP` if not given.
+
+    Raises:
+        ConfigurationError: there is no such module or attribute, or it is no `Holdfast`.
+    """
+    target = target or Settings().app
+    module_name, _, attribute = target.partition(":")
+    try:
+        found = getattr(import_module(module_name), attribute or "holdfast")
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{target!r} cannot be loaded: {error}") from error
+    if not isinstance(found, Holdfast):
+        raise ConfigurationError(f"{target!r} is a {type(found).__name__}, not a Holdfast.")
+    return found

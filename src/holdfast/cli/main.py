@@ -1,0 +1,31 @@
+"""The commands, put together, and what an error looks like to a person."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from holdfast.cli import demo, documents, jobs, keys, run
+from holdfast.errors import HoldfastError
+
+app = typer.Typer(
+    help="Durable background jobs for AI APIs.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+app.command("up")(run.up)
+app.command("api")(run.api)
+app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.worker)
+app.command("migrate")(run.migrate)
+app.add_typer(keys.app, name="keys")
+app.command("ingest")(documents.ingest)
+app.command("search")(documents.search)
+app.add_typer(jobs.app, name="jobs")
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line; an error that Holdfast knows is one line, and exit code 1."""
+    try:
+        app()
+    except HoldfastError as error:
+        Console(stderr=True).print(f"[bold red]Error[/] ({error.code}):", error.message, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,97 @@
+"""The API, as the commands use it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from holdfast.cli.run import key_file
+from holdfast.errors import ConfigurationError, HoldfastError
+from holdfast.settings import Settings
+
+_TIMEOUT = httpx.Timeout(30, write=None)
+
+
+class RequestRefused(HoldfastError):
+    """The API refused the request; `code` is the problem's own."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.code = problem.get("code", str(status))
+        super().__init__(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
+
+
+class Remote:
+    """An API by its URL and key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT)
+
+    def get(self, path: str, **parameters: object) -> dict[str, Any]:
+        """The JSON at a path; parameters that are `None` are left out."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        return self._answer(self._send("GET", path, params=given))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the API answers to a JSON body."""
+        return self._answer(self._send("POST", path, json=body))
+
+    def upload(self, path: Path, collection: str) -> dict[str, Any]:
+        """Upload a file for ingestion, streaming it."""
+        with path.open("rb") as file:
+            answer = self._send(
+                "POST",
+                "/v1/documents/ingest",
+                data={"collection": collection},
+                files={"file": (path.name, file)},
+            )
+        return self._answer(answer)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        try:
+            return self._http.request(method, path, **content)
+        except httpx.TransportError as error:
+            raise ConfigurationError(
+                f"{self.url} does not answer ({error}). Start it with `holdfast up`, or set HOLDFAST_URL."
+            ) from error
+
+    @staticmethod
+    def _answer(response: httpx.Response) -> dict[str, Any]:
+        try:
+            body = cast("dict[str, Any]", response.json())
+        except ValueError:
+            body = {}
+        if response.is_error:
+            raise RequestRefused(response.status_code, body)
+        return body
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Remote]:
+    """The API that the settings name, or the one that `holdfast up` runs beside this folder.
+
+    Raises:
+        ConfigurationError: there is no key.
+    """
+    remote = Remote(settings.url, _key(settings))
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def _key(settings: Settings) -> str:
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    try:
+        return key_file(settings).read_text().strip()
+    except FileNotFoundError:
+        raise ConfigurationError(
+            "There is no API key. Start `holdfast up` here first, or set HOLDFAST_API_KEY."
+        ) from None

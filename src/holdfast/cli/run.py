@@ -1,0 +1,119 @@
+"""`up`, `api`, `worker` and `migrate`: running the parts."""
+
+import signal
+import socket
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from holdfast.cli.loading import load_holdfast
+from holdfast.cli.services import Service, running, supervise, wait_until_ready
+from holdfast.errors import ConfigurationError, DatabaseUnavailable
+from holdfast.jobs import keys
+from holdfast.migrations import upgrade
+from holdfast.settings import Settings
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs in flight.")]
+App = Annotated[str | None, typer.Option(help="The Holdfast to run, as module:attribute.")]
+
+
+def migrate(app: App = None) -> None:
+    """Bring the database's schema up to date; harmless to repeat, and to run in several places at once."""
+    holdfast = load_holdfast(app)
+    try:
+        upgrade(holdfast.database.engine)
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"The database could not be migrated: {error.orig}") from error
+
+
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    level = Settings().log_level.lower()
+    uvicorn.run("holdfast.server:create", factory=True, host=host, port=port, log_level=level)
+
+
+def worker(
+    context: typer.Context,
+    app: App = None,
+    concurrency: Concurrency = 2,
+    pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads or solo.")] = "prefork",
+) -> None:
+    """Run a worker. Further options go to `celery worker`, such as `-Q queue` or `--hostname name`."""
+    celery = load_holdfast(app).celery
+    level = Settings().log_level
+    arguments = ["worker", f"--concurrency={concurrency}", f"--pool={pool}", f"--loglevel={level}"]
+    celery.worker_main([*arguments, *context.args])
+
+
+def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2) -> None:
+    """Run engines, API and worker in this terminal, until Ctrl-C."""
+    console = Console()
+    signal.signal(signal.SIGTERM, _interrupt)
+    _check_free(host, port)
+    holdfast = load_holdfast()
+    with console.status("Starting the engines"):
+        upgrade(holdfast.database.engine)
+    token = local_key(holdfast.settings)
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
+    services = [
+        Service("api", ["api", "--host", host, "--port", str(port)]),
+        Service("worker", ["worker", "--concurrency", str(concurrency)]),
+    ]
+    try:
+        with running(services):
+            wait_until_ready(url, services)
+            _greet(console, url, token, holdfast.settings)
+            supervise(services, lambda line: console.print(f"[yellow]{line}"))
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+
+
+def local_key(settings: Settings) -> str | None:
+    """Make a first key, kept in the data folder for the commands run beside it; `None`: there is one."""
+    with load_holdfast().database.transaction() as session:
+        if keys.list_keys(session):
+            return None
+        _, token = keys.create_key(session, "local")
+    path = key_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(token + "\n")
+    return token
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the key that `holdfast up` made first is kept."""
+    return settings.home / "api-key"
+
+
+def _greet(console: Console, url: str, token: str | None, settings: Settings) -> None:
+    console.print(
+        f"\n[bold green]Holdfast is up[/] at [link={url}]{url}[/link], its API described at {url}/docs"
+    )
+    if token is not None:
+        console.print(f"API key: [bold]{token}[/]  (shown once, kept in {key_file(settings)})")
+    console.print(
+        "In another terminal: [cyan]holdfast ingest FILE…[/] and [cyan]holdfast search 'a question'[/]\n",
+        highlight=False,
+    )
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(f"Port {port} of {host} cannot be used: {error.strerror}.") from error
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
