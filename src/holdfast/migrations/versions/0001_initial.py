@@ -12,7 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    # Not in our schema, where it would land for a role called like it: types must be found by every role.
+    op.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Uuid(), nullable=False),
