@@ -111,13 +111,20 @@ def describe(exception: BaseException, attempt: int) -> dict[str, Any]:
     if isinstance(exception, HoldfastError):
         code, message = exception.code, exception.message
     else:
-        code, message = "task_error", f"{type(exception).__name__}: {exception}"
+        code, message = "task_error", f"{type(exception).__name__}: {_said(exception)}"
     return {
         "code": code,
         "message": storable_text(message)[:MAX_MESSAGE],
         "stage": getattr(exception, "stage", None),
         "attempt": attempt,
     }
+
+
+def _said(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception:  # noqa: BLE001 - `__str__` is the user's code too, and may raise anything
+        return "(its text cannot be shown)"
 
 
 def _is_retryable(exception: BaseException) -> bool:
