@@ -78,5 +78,4 @@ def unstarted_by_queue(session: Session, *, sent_before: timedelta, limit: int) 
     old = Job.sent_at < func.now() - sent_before
     sent = select(Job.queue).where(Job.status == JobStatus.QUEUED, Job.run_at <= func.now(), old)
     counted = sent.limit(limit).subquery()
-    rows = session.execute(select(counted.c.queue, func.count()).group_by(counted.c.queue))
-    return dict(rows.tuples().all())
+    return dict(session.execute(select(counted.c.queue, func.count()).group_by(counted.c.queue)).all())
