@@ -5,17 +5,18 @@ import socket
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from holdfast.app import Holdfast
 from holdfast.cli.documents import show_hits
 from holdfast.cli.remote import Remote
 from holdfast.cli.services import Service, running, wait_until_ready
 from holdfast.cli.uploading import ingest_files
-from holdfast.jobs import keys
-from holdfast.migrations import upgrade
 from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from holdfast.app import Holdfast
 
 QUERIES = (
     "how do I retry a failed task",
@@ -37,6 +38,8 @@ NOT_FOR_THE_DEMO = (
 
 def demo() -> None:
     """Ingest the READMEs of the installed Python packages through the API and a worker, and search them."""
+    from holdfast.app import Holdfast
+
     started = time.monotonic()
     console = Console()
     home = (Settings().home / "demo").absolute()
@@ -75,7 +78,10 @@ def _show(remote: Remote, files: list[Path], console: Console) -> None:
     remote.close()
 
 
-def _prepare(holdfast: Holdfast, console: Console) -> str:
+def _prepare(holdfast: "Holdfast", console: Console) -> str:
+    from holdfast.jobs import keys
+    from holdfast.migrations import upgrade
+
     upgrade(holdfast.database.engine)
     with holdfast.database.transaction() as session:
         _, token = keys.create_key(session, "demo")

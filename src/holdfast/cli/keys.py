@@ -9,7 +9,6 @@ from rich.table import Table
 
 from holdfast.cli.loading import load_holdfast
 from holdfast.errors import ConfigurationError
-from holdfast.jobs import keys
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -22,6 +21,8 @@ def create(
     ] = None,
 ) -> None:
     """Make a key. It is printed now and never again: only a hash of it is stored."""
+    from holdfast.jobs import keys
+
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
     with load_holdfast().database.transaction() as session:
         _, token = keys.create_key(session, name, expires_in=expires_in)
@@ -31,6 +32,8 @@ def create(
 @app.command("list")
 def list_() -> None:
     """List the keys."""
+    from holdfast.jobs import keys
+
     table = Table("prefix", "name", "created", "expires", "revoked")
     with load_holdfast().database.session() as session:
         for key in keys.list_keys(session):
@@ -43,6 +46,8 @@ def list_() -> None:
 @app.command()
 def revoke(prefix: Annotated[str, typer.Argument(help="The key's prefix, such as hf_1a2b3c4d.")]) -> None:
     """Revoke a key."""
+    from holdfast.jobs import keys
+
     with load_holdfast().database.transaction() as session:
         is_revoked = keys.revoke_key(session, prefix)
     if not is_revoked:

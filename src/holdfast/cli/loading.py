@@ -1,18 +1,23 @@
 """Which `Holdfast` a command works for."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from holdfast.app import Holdfast
 from holdfast.errors import ConfigurationError
 from holdfast.settings import Settings
 
+if TYPE_CHECKING:
+    from holdfast.app import Holdfast
 
-def load_holdfast(target: str | None = None) -> Holdfast:
+
+def load_holdfast(target: str | None = None) -> "Holdfast":
     """Import `module:attribute`; the setting `HOLDFAST_APP` if not given.
 
     Raises:
         ConfigurationError: there is no such module or attribute, or it is no `Holdfast`.
     """
+    from holdfast.app import Holdfast  # heavy: only commands that need the engine load it
+
     target = target or Settings().app
     module_name, _, attribute = target.partition(":")
     try:

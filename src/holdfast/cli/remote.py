@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import httpx
 
-from holdfast.cli.run import key_file
+from holdfast.cli.local_key import key_file
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 

@@ -2,19 +2,16 @@
 
 import signal
 import socket
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
 
 from holdfast.cli.loading import load_holdfast
+from holdfast.cli.local_key import key_file, make_local_key
 from holdfast.cli.services import Service, running, supervise, wait_until_ready
 from holdfast.errors import ConfigurationError, DatabaseUnavailable
-from holdfast.jobs import keys
-from holdfast.migrations import upgrade
 from holdfast.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -25,6 +22,10 @@ App = Annotated[str | None, typer.Option(help="The Holdfast to run, as module:at
 
 def migrate(app: App = None) -> None:
     """Bring the database's schema up to date; harmless to repeat, and to run in several places at once."""
+    from sqlalchemy.exc import OperationalError
+
+    from holdfast.migrations import upgrade
+
     holdfast = load_holdfast(app)
     try:
         upgrade(holdfast.database.engine)
@@ -55,13 +56,15 @@ def worker(
 
 def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2) -> None:
     """Run engines, API and worker in this terminal, until Ctrl-C."""
+    from holdfast.migrations import upgrade
+
     console = Console()
     signal.signal(signal.SIGTERM, _interrupt)
     _check_free(host, port)
     holdfast = load_holdfast()
     with console.status("Starting the engines"):
         upgrade(holdfast.database.engine)
-    token = local_key(holdfast.settings)
+    token = make_local_key(holdfast)
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
     services = [
         Service("api", ["api", "--host", host, "--port", str(port)]),
@@ -74,24 +77,6 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2
             supervise(services, lambda line: console.print(f"[yellow]{line}"))
     except KeyboardInterrupt:
         console.print("Stopped.")
-
-
-def local_key(settings: Settings) -> str | None:
-    """Make a first key, kept in the data folder for the commands run beside it; `None`: there is one."""
-    with load_holdfast().database.transaction() as session:
-        if keys.list_keys(session):
-            return None
-        _, token = keys.create_key(session, "local")
-    path = key_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(token + "\n")
-    return token
-
-
-def key_file(settings: Settings) -> Path:
-    """Where the key that `holdfast up` made first is kept."""
-    return settings.home / "api-key"
 
 
 def _greet(console: Console, url: str, token: str | None, settings: Settings) -> None:
