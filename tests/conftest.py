@@ -9,13 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 import redis
-from psycopg import sql
-from sqlalchemy import create_engine, make_url
 
+from databases import conninfo, copied_database, migrate, named
 from holdfast import Holdfast, Settings
 from holdfast.engines import EmbeddedEngines
 from holdfast.engines.locks import is_locked
-from holdfast.migrations import upgrade
 
 # Inherited by the processes of pytest-xdist, which thereby share one PostgreSQL and one Valkey.
 HOME_VARIABLE = "HOLDFAST_TEST_HOME"
@@ -70,33 +68,17 @@ def template(admin, engines):
 
 
 @pytest.fixture
-def make_database(admin, engines):
-    """Make databases, copies of one that is named or empty ones; they are dropped after the test."""
-    made = []
-
-    def make(copy_of="template1"):
-        # PostgreSQL's default strategy, WAL_LOG, takes 25 ms for the migrated schema, FILE_COPY 60.
-        made.append(name := f"test_{uuid4().hex}")
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(copy_of))
-        )
-        return named(engines.database_url, name)
-
-    yield make
-    for name in made:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@pytest.fixture
-def database_url(make_database, template):
+def database_url(admin, engines, template):
     """A migrated database of the test's own."""
-    return make_database(copy_of=template)
+    with copied_database(admin, engines.database_url, template) as url:
+        yield url
 
 
 @pytest.fixture
-def empty_database_url(make_database):
+def empty_database_url(admin, engines):
     """A database of the test's own with nothing in it."""
-    return make_database()
+    with copied_database(admin, engines.database_url, "template1") as url:
+        yield url
 
 
 @pytest.fixture
@@ -154,24 +136,6 @@ def stop_survivors(home):
     if any(is_locked(lock) for lock in home.glob("*.lock")):
         with EmbeddedEngines(home):
             pass
-
-
-def migrate(url):
-    engine = create_engine(url)
-    try:
-        upgrade(engine)
-    finally:
-        engine.dispose()
-
-
-def named(url, database):
-    """The URL of another database on the same server."""
-    return make_url(url).set(database=database).render_as_string(hide_password=False)
-
-
-def conninfo(url):
-    """The URL as libpq reads it."""
-    return url.replace("postgresql+psycopg://", "postgresql://")
 
 
 def delete_keys(client, prefix):

@@ -1,0 +1,181 @@
+"""From what happened in a task to what becomes of its job; and how long a retry waits."""
+
+import asyncio
+import concurrent.futures
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.errors import (
+    DocumentError,
+    InvalidArguments,
+    JobCancelled,
+    PermanentError,
+    ProviderError,
+    Retry,
+    StaleAttempt,
+)
+from holdfast.jobs.outcome import (
+    MAX_MESSAGE,
+    MAX_TRACEBACK,
+    Abandon,
+    Complete,
+    Fail,
+    Raised,
+    RetryLater,
+    Stop,
+    Succeeded,
+    decide,
+)
+from holdfast.jobs.storable import check_storable
+from holdfast.jobs.store import Claim
+from holdfast.retry import RetryPolicy
+
+FIRST = Claim(UUID(int=1), 1, "work", {}, 0, 4, None, None)
+LAST = replace(FIRST, attempt=4, failures=3)
+POLICY = RetryPolicy(retries=3, delay=timedelta(seconds=60))
+MINUTE = timedelta(seconds=60)
+STOPPING = [JobCancelled(), asyncio.CancelledError(), concurrent.futures.CancelledError()]
+
+
+def decided(exception, claim=FIRST, *, cancel_requested=False):
+    return decide(Raised(exception), claim, POLICY, cancel_requested=cancel_requested)
+
+
+@pytest.mark.parametrize("cancel_requested", [False, True])
+def test_task_that_returned_is_completed_even_if_it_was_asked_to_stop(cancel_requested):
+    decision = decide(Succeeded([1]), FIRST, POLICY, cancel_requested=cancel_requested)
+    assert decision == Complete([1])
+
+
+@pytest.mark.parametrize("cancel_requested", [False, True])
+def test_stale_attempt_writes_nothing(cancel_requested):
+    assert decided(StaleAttempt(), cancel_requested=cancel_requested) == Abandon()
+
+
+@pytest.mark.parametrize("exception", STOPPING, ids=lambda e: type(e).__module__)
+def test_task_that_heeds_a_stop_sign_is_cancelled(exception):
+    assert decided(exception, cancel_requested=True) == Stop()
+
+
+@pytest.mark.parametrize("exception", STOPPING, ids=lambda e: type(e).__module__)
+def test_cancellation_nobody_asked_for_is_a_failure_like_others(exception):
+    assert isinstance(decided(exception), RetryLater)
+
+
+@pytest.mark.parametrize(
+    ("exception", "delay"),
+    [
+        (ValueError("no"), MINUTE),
+        (SystemExit(3), MINUTE),
+        (Retry("busy"), MINUTE),
+        (Retry("busy", after=7), timedelta(seconds=7)),
+        (Retry("busy", after=0), timedelta(0)),
+        (Retry("busy", after=timedelta(hours=2)), timedelta(hours=2)),
+        (ProviderError("429", retryable=True), MINUTE),
+        (ProviderError("429", retryable=True, retry_after=timedelta(seconds=9)), timedelta(seconds=9)),
+    ],
+)
+def test_failure_that_may_pass_is_tried_again(exception, delay):
+    decision = decided(exception)
+    assert isinstance(decision, RetryLater)
+    assert decision.delay == delay
+
+
+@pytest.mark.parametrize(
+    ("exception", "code", "stage"),
+    [
+        (PermanentError("no such model"), "permanent", None),
+        (PermanentError("no", code="model_gone", stage="embed"), "model_gone", "embed"),
+        (DocumentError("empty", code="document_empty", stage="read"), "document_empty", "read"),
+        (InvalidArguments("x: missing"), "invalid_arguments", None),
+        (ProviderError("401", retryable=False), "provider_error", None),
+    ],
+)
+def test_failure_that_cannot_pass_ends_the_job_at_once(exception, code, stage):
+    decision = decided(exception)
+    assert isinstance(decision, Fail)
+    assert decision.error == {"code": code, "message": exception.message, "stage": stage, "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("exception", "code"),
+    [
+        (ValueError("no"), "task_error"),
+        (Retry("busy", after=7), "retry"),
+        (Retry("busy", code="rate_limited"), "rate_limited"),
+        (ProviderError("503", retryable=True), "provider_error"),
+        (SystemExit(3), "task_error"),
+    ],
+)
+def test_last_failure_ends_the_job(exception, code):
+    decision = decided(exception, LAST)
+    assert isinstance(decision, Fail)
+    assert (decision.error["code"], decision.error["attempt"]) == (code, 4)
+
+
+def test_attempts_lost_with_their_worker_use_up_no_retry():
+    after_many_crashes = replace(FIRST, attempt=9, failures=0)
+    assert isinstance(decided(ValueError("no"), after_many_crashes), RetryLater)
+
+
+def test_error_tells_type_and_message_and_keeps_the_traceback_apart():
+    decision = decided(ValueError("bad value"), LAST)
+    assert decision.error["message"] == "ValueError: bad value"
+    assert "ValueError: bad value" in decision.traceback
+
+
+@given(st.text(st.characters(), max_size=200), st.integers(1, 200))
+def test_error_of_any_text_can_be_stored(text, repetitions):
+    decision = decided(ValueError(text * repetitions), LAST)
+    check_storable({**decision.error, "traceback": decision.traceback})
+    assert len(decision.error["message"]) <= MAX_MESSAGE
+    assert len(decision.traceback) <= MAX_TRACEBACK
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("not even this")
+
+
+def test_exception_that_cannot_be_printed_is_still_recorded():
+    decision = decided(Unprintable(), LAST)
+    assert isinstance(decision, Fail)
+    assert "Unprintable" in decision.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "waits"),
+    [
+        (RetryPolicy(), [60, 60, 60, 60]),
+        (RetryPolicy(delay=timedelta(seconds=2), backoff="exponential"), [2, 4, 8, 16]),
+        (
+            RetryPolicy(delay=MINUTE, backoff="exponential", max_delay=timedelta(seconds=200)),
+            [60, 120, 200, 200],
+        ),
+        (RetryPolicy(delay=timedelta(0)), [0, 0, 0, 0]),
+    ],
+)
+def test_waits_of_a_policy(policy, waits):
+    assert [policy.delay_after(failure).total_seconds() for failure in range(1, 5)] == waits
+
+
+def test_retries_come_after_the_first_attempt():
+    assert RetryPolicy(retries=0).max_attempts == 1
+    assert RetryPolicy().max_attempts == 4
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))
+def test_exponential_wait_never_passes_its_maximum(failures, draw):
+    policy = RetryPolicy(delay=MINUTE, backoff="exponential", jitter=True)
+    assert timedelta(0) <= policy.delay_after(failures, draw=draw) <= policy.max_delay
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_jitter_draws_from_the_whole_wait(draw):
+    policy = RetryPolicy(delay=MINUTE, jitter=True)
+    assert policy.delay_after(1, draw=draw) == MINUTE * draw

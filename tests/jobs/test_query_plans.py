@@ -1,0 +1,136 @@
+"""The hot statements use their indexes, and do not read the finished jobs, on a table full of them."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session
+
+from databases import copied_database
+from factories import LEASE, WORKER, make_owner, queue_job, start_job
+from holdfast.jobs import queries, store
+from holdfast.states import JobStatus
+
+FINISHED = 50_000
+AGO = timedelta(seconds=5)
+
+
+@pytest.fixture(scope="module")
+def engine(admin, engines, template):
+    """A database in which many jobs have ended and a few have not."""
+    with copied_database(admin, engines.database_url, template) as url:
+        engine = create_engine(url)
+        with Session(engine) as session:
+            owners = [make_owner(session, str(number))[0].id for number in range(5)]
+            finish_many(session, owners)
+            for number in range(20):
+                queue_job(session, sent=number % 2 == 0, owner_id=owners[0])
+                start_job(session, owner_id=owners[0])
+            session.execute(text("ANALYZE holdfast.jobs"))
+            session.commit()
+        yield engine
+        engine.dispose()
+
+
+def finish_many(session, owners):
+    session.execute(
+        text(
+            "INSERT INTO holdfast.jobs"
+            " (id, owner_id, task, queue, priority, status, args, error, max_attempts, sent_at, completed_at)"
+            " SELECT gen_random_uuid(), (CAST(:owners AS uuid[]))[1 + n % :count], 'work', 'default', 5,"
+            "   (ARRAY['completed', 'failed', 'cancelled'])[1 + n % 3], '{}', '{}', 4, now(), now()"
+            " FROM generate_series(1, :rows) AS n"
+        ),
+        {"owners": owners, "count": len(owners), "rows": FINISHED},
+    )
+
+
+@pytest.fixture
+def session(engine):
+    with Session(engine) as session:
+        yield session
+
+
+def plan_of(session, work):
+    """How PostgreSQL runs the last statement that `work` executes: its nodes, inner ones included."""
+    statements = []
+
+    def remember(connection, cursor, statement, parameters, context, executemany):
+        statements.append((statement, parameters))
+
+    event.listen(session.bind, "before_cursor_execute", remember)
+    try:
+        work(session)
+    finally:
+        event.remove(session.bind, "before_cursor_execute", remember)
+    session.rollback()
+    statement, parameters = statements[-1]
+    plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
+    session.rollback()
+    return list(nodes(plan[0]["Plan"]))
+
+
+def nodes(node):
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from nodes(inner)
+
+
+@pytest.mark.parametrize(
+    ("index", "work"),
+    [
+        pytest.param(
+            "jobs_pkey",
+            lambda s: store.claim(s, some_job(s, JobStatus.QUEUED), worker=WORKER, lease=LEASE),
+            id="claim",
+        ),
+        pytest.param("jobs_unsent_idx", lambda s: store.take_unsent(s, limit=100), id="unsent"),
+        pytest.param(
+            "jobs_sent_idx",
+            lambda s: store.take_unstarted(s, "default", sent_before=AGO, limit=100),
+            id="unstarted",
+        ),
+        pytest.param(
+            "jobs_sent_idx",
+            lambda s: queries.unstarted_by_queue(s, sent_before=AGO, limit=100),
+            id="unstarted by queue",
+        ),
+        pytest.param("jobs_processing_idx", lambda s: store.rescue_expired(s, limit=100), id="rescue"),
+        pytest.param(
+            "jobs_processing_idx",
+            lambda s: store.renew_leases(s, [some_job(s, "processing")], worker=WORKER, lease=LEASE),
+            id="renew",
+        ),
+        pytest.param(
+            "jobs_owner_idx",
+            lambda s: queries.list_jobs(s, queries.JobFilter(owner_id=some_owner(s)), limit=20),
+            id="list by owner",
+        ),
+        pytest.param(
+            "jobs_owner_status_idx",
+            lambda s: queries.list_jobs(
+                s, queries.JobFilter(owner_id=some_owner(s), status=JobStatus.QUEUED), limit=20
+            ),
+            id="list by owner and status",
+        ),
+        pytest.param(
+            "jobs_pkey", lambda s: queries.list_jobs(s, queries.JobFilter(), limit=20), id="list all"
+        ),
+    ],
+)
+def test_statement_uses_its_index(session, index, work):
+    plan = plan_of(session, work)
+
+    scanned = [node for node in plan if node.get("Relation Name") == "jobs" and "Scan" in node["Node Type"]]
+    indexes = {node["Index Name"] for node in plan if "Index Name" in node}
+    assert index in indexes
+    assert not [node for node in scanned if node["Node Type"] == "Seq Scan"]
+
+
+def some_job(session, status):
+    query = text("SELECT id FROM holdfast.jobs WHERE status = :status LIMIT 1")
+    return session.execute(query, {"status": status}).scalar_one()
+
+
+def some_owner(session):
+    return session.execute(text("SELECT id FROM holdfast.api_keys LIMIT 1")).scalar_one()
