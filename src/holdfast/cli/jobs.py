@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from holdfast.cli.remote import connected
 from holdfast.settings import Settings
@@ -41,15 +41,14 @@ def list_(
     if as_json:
         console.print_json(data=found)
         return
-    table = Table("id", "task", "status", "attempt", "progress", "created")
+    table = Table(Column("id", no_wrap=True, min_width=36), "task", "status", "progress", "created")
     for job in found["data"]:
         table.add_row(
             job["id"],
             escape(job["task"]),
             _coloured(job["status"]),
-            str(job["attempt"]),
             _progress(job),
-            job["created_at"][:19].replace("T", " "),
+            job["created_at"][:16].replace("T", " "),
         )
     console.print(table)
 
