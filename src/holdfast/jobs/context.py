@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 from uuid import UUID
 
@@ -77,10 +78,12 @@ class JobContext:
 
         Raises:
             JobCancelled, StaleAttempt: as `check_cancelled`.
+            TypeError: `current` or `total` is not a whole number.
         """  # noqa: D205 - the summary is two lines long
         self.check_cancelled()
         text = None if message is None else storable_text(message)[:MAX_PROGRESS_MESSAGE]
-        self._running.report({"current": current, "total": total, "message": text})
+        count, whole = index(current), None if total is None else index(total)
+        self._running.report({"current": count, "total": whole, "message": text})
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -112,10 +112,11 @@ def describe(exception: BaseException, attempt: int) -> dict[str, Any]:
         code, message = exception.code, exception.message
     else:
         code, message = "task_error", f"{type(exception).__name__}: {_said(exception)}"
+    stage = getattr(exception, "stage", None)
     return {
-        "code": code,
+        "code": storable_text(code),
         "message": storable_text(message)[:MAX_MESSAGE],
-        "stage": getattr(exception, "stage", None),
+        "stage": storable_text(stage) if isinstance(stage, str) else None,
         "attempt": attempt,
     }
 

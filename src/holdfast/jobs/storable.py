@@ -1,24 +1,27 @@
 """What may be written into a JSONB column."""
 
+import json
 import re
 
-import orjson
 from pydantic import JsonValue
 
 # PostgreSQL's jsonb has no NUL; in JSON text it can only stand as an escape whose backslash is not itself
 # escaped.
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def check_storable(value: JsonValue) -> None:
     """Check that PostgreSQL can store this as `jsonb`.
 
     Raises:
-        ValueError: it holds a NUL character, half a surrogate pair, or something that is not JSON.
+        ValueError: it holds a NUL character, half a surrogate pair, a number that JSON does not have (NaN,
+            infinity), or something that is not JSON.
     """
     try:
-        text = orjson.dumps(value)
-    except orjson.JSONEncodeError as error:
+        # What SQLAlchemy will do, but strictly. orjson would be faster and turn NaN into null without a word.
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not storable as JSON: {error}") from error
     if _NUL.search(text):
         raise ValueError("not storable as JSON: it holds a NUL character (\\u0000)")

@@ -110,10 +110,12 @@ class Task(Generic[P, R]):
             **kwargs: the task's arguments.
 
         Raises:
-            InvalidArguments: the arguments do not fit the task's annotations.
+            InvalidArguments: the arguments do not fit the task's annotations, or those of enqueue itself
+                cannot be: a time without a zone, both `delay` and `run_at`, metadata that is not JSON.
         """
         if args:
             raise InvalidArguments(f"The arguments of {self.name} are given by name.")
+        _check_options(delay, run_at, priority, metadata)
         job = store.NewJob(
             id=new_id(),
             task=self.name,
@@ -197,6 +199,23 @@ def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[Bas
     return create_model(f"{name} arguments", __config__=config, **fields), TypeAdapter(
         hints.get("return", Any)
     )
+
+
+def _check_options(
+    delay: timedelta | float | None, run_at: datetime | None, priority: int | None, metadata: object
+) -> None:
+    if delay is not None and run_at is not None:
+        raise InvalidArguments("Give delay or run_at, not both.")
+    if run_at is not None and run_at.tzinfo is None:
+        raise InvalidArguments(f"run_at must have a time zone, and {run_at} has none.")
+    if priority is not None and not 0 <= priority <= 9:
+        raise InvalidArguments(f"priority is 0 (first) to 9 (last), not {priority}.")
+    if metadata is None:
+        return
+    try:
+        check_storable(cast("JsonValue", metadata))
+    except ValueError as error:
+        raise InvalidArguments(f"metadata: {error}") from error
 
 
 def _short(error: Exception) -> str:
