@@ -148,6 +148,14 @@ def test_exception_that_cannot_be_printed_is_still_recorded():
     assert "Unprintable" in decision.error["message"]
 
 
+class Staged(Exception):
+    stage = object()
+
+
+def test_stage_that_is_no_text_is_left_out():
+    assert decided(Staged(), LAST).error["stage"] is None
+
+
 @pytest.mark.parametrize(
     ("policy", "waits"),
     [
