@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import obstore
 from obstore.exceptions import BaseError
@@ -18,6 +19,17 @@ from holdfast.jobs.process import PerProcess
 # A part at a time and one on its way: what one upload holds in memory. S3 takes parts from 5 MiB on.
 _PART_BYTES: Final = 5 << 20
 _PARTS_UNDER_WAY: Final = 1
+# A bucket that is away is told within seconds, not after obstore's three minutes: an upload's client waits,
+# and a job is tried again later anyway. An endpoint in plain HTTP, such as MinIO next door, is the operator's
+# choice and needs no second setting.
+_BUCKET_OPTIONS: Final[dict[str, Any]] = {
+    "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=5)},
+    "client_options": {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=3),
+        "timeout": timedelta(seconds=30),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class UploadStore:
                 max_concurrency=_PARTS_UNDER_WAY,
             )
         except BaseError as error:
-            raise StorageUnavailable(f"The upload could not be stored: {error}") from error
+            raise _unavailable("stored", error) from error
         return Upload(key, digest.size, digest.sha256.digest(), bytes(digest.head))
 
     async def discard(self, key: str) -> None:
@@ -75,7 +87,7 @@ class UploadStore:
         except FileNotFoundError:
             return
         except BaseError as error:
-            raise StorageUnavailable(f"The upload could not be removed: {error}") from error
+            raise _unavailable("removed", error) from error
 
     def remove(self, key: str) -> None:
         """`discard`, in sync code."""
@@ -84,7 +96,7 @@ class UploadStore:
         except FileNotFoundError:
             return
         except BaseError as error:
-            raise StorageUnavailable(f"The upload could not be removed: {error}") from error
+            raise _unavailable("removed", error) from error
 
     def download(self, key: str, path: Path) -> None:
         """Copy an upload into a file, as it comes.
@@ -98,15 +110,17 @@ class UploadStore:
                 for part in obstore.get(self._store.get(), key).stream(min_chunk_size=1 << 20):
                     file.write(part)
         except BaseError as error:
-            raise StorageUnavailable(f"The upload could not be read: {error}") from error
+            raise _unavailable("read", error) from error
 
     def _open(self) -> ObjectStore:
         try:
             if self._url.startswith("file:"):
                 return from_url(self._url, mkdir=True, automatic_cleanup=True)
-            return from_url(self._url)
-        except (BaseError, ValueError) as error:
-            raise ConfigurationError(f"HOLDFAST_STORAGE_URL {self._url!r} cannot be used: {error}") from error
+            return from_url(self._url, **_BUCKET_OPTIONS)
+        except (BaseError, ValueError, OSError) as error:
+            raise ConfigurationError(
+                f"HOLDFAST_STORAGE_URL {self._url!r} cannot be used: {_summary(error)}"
+            ) from error
 
 
 class _Digest:
@@ -128,3 +142,12 @@ class _Digest:
         if len(self.head) < HEAD_BYTES:
             self.head += piece[: HEAD_BYTES - len(self.head)]
         return piece
+
+
+def _unavailable(done: str, error: BaseError) -> StorageUnavailable:
+    return StorageUnavailable(f"The upload could not be {done}: {_summary(error)}")
+
+
+def _summary(error: Exception) -> str:
+    # obstore goes on with a dump of its own structures.
+    return str(error).partition("\n")[0]
