@@ -7,7 +7,7 @@ from pgvector import HalfVector
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from holdfast.ai import Embedder, Vector
+from holdfast.ai import BadInput, Embedder, Vector
 from holdfast.documents.models import CachedEmbedding
 from holdfast.jobs.database import Database
 
@@ -29,15 +29,23 @@ class CachingEmbedder:
         self.tokens = 0
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """The vectors of `texts`, in their order. Raises `ProviderError`."""
+        """The vectors of `texts`, in their order.
+
+        Raises:
+            ProviderError: what was paid for before is kept. A `BadInput` tells the position in `texts`.
+        """
         if not self._embedder.is_semantic:
             return self._fresh(texts)
         hashes = [hashlib.sha256(text.encode()).digest() for text in texts]
         known = self._load(hashes)
         missing = {key: text for key, text in zip(hashes, texts, strict=True) if key not in known}
-        for keys, vectors in self._paid(missing):
-            self._save(keys, vectors)
-            known.update(zip(keys, vectors, strict=True))
+        try:
+            for keys, vectors in self._paid(missing):
+                self._save(keys, vectors)
+                known.update(zip(keys, vectors, strict=True))
+        except BadInput as error:
+            error.position = hashes.index(list(missing)[error.position])
+            raise
         return [known[key] for key in hashes]
 
     def _fresh(self, texts: Sequence[str]) -> list[Vector]:
@@ -72,7 +80,8 @@ class CachingEmbedder:
                 "text_hash": key,
                 "embedding": vector,
             }
-            for key, vector in zip(keys, vectors, strict=True)
+            # In one order everywhere: jobs that save some of the same texts would else wait crosswise.
+            for key, vector in sorted(zip(keys, vectors, strict=True))
         ]
         with self._database.transaction() as session:
             session.execute(insert(CachedEmbedding).on_conflict_do_nothing(), rows)
