@@ -1,5 +1,6 @@
 """`Documents`: ingestion and search for one application, written with the engine's public face."""
 
+import logging
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -14,9 +15,12 @@ from holdfast.documents.library import Generation
 from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import Upload, UploadStore
 from holdfast.documents.views import AcceptedDocument, CollectionView, DocumentView, SearchResult
+from holdfast.errors import StorageUnavailable
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.process import PerProcess
+
+log = logging.getLogger(__name__)
 
 
 class Documents:
@@ -44,7 +48,7 @@ class Documents:
             lambda: Ingestion(holdfast.database, storage, self._embedder.get(), limits)
         )
         register = holdfast.task(
-            name="ingest_document", retries=3, retry_delay=10, backoff="exponential", jitter=True
+            name=library.INGEST_TASK, retries=3, retry_delay=10, backoff="exponential", jitter=True
         )
         self.ingest_document = register(self._ingest_document)
 
@@ -93,19 +97,17 @@ class Documents:
 
     async def delete(self, session: AsyncSession, owner: Owner, document_id: UUID) -> bool:
         """Delete a document with all that was made of it, and commit; `False` if the owner has none such."""
-        if await self.get(session, owner, document_id) is None:
-            return False
         keys = await session.run_sync(library.delete_documents, owner.id, document_id=document_id)
         await session.commit()
-        await self._discard(keys)
-        return True
+        await self._discard(keys or ())
+        return keys is not None
 
     async def delete_collection(self, session: AsyncSession, owner: Owner, name: str) -> bool:
         """Delete a collection with its documents, and commit; `False` if the owner has none such."""
         keys = await session.run_sync(library.delete_documents, owner.id, collection=name)
         is_deleted = await session.run_sync(library.delete_collection, owner.id, name)
         await session.commit()
-        await self._discard(keys)
+        await self._discard(keys or ())
         return is_deleted
 
     async def search(
@@ -131,7 +133,11 @@ class Documents:
 
     async def _discard(self, keys: Sequence[str]) -> None:
         for key in keys:
-            await self.storage.discard(key)
+            try:
+                await self.storage.discard(key)
+            except StorageUnavailable as error:
+                # The document is gone all the same, and nothing can be done about it by asking again.
+                log.warning("The upload %s of a deleted document was not removed: %s", key, error)
 
     def _ingest_document(
         self,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg import Connection
+from psycopg.errors import ForeignKeyViolation
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,7 @@ from holdfast.ai import Vector, encode_halfvec
 from holdfast.documents.library import Generation
 from holdfast.documents.models import Chunk, Document
 from holdfast.documents.reading import Chunk as TextChunk
+from holdfast.errors import DocumentError
 
 _COPY = """
     COPY holdfast.chunks (document_id, generation, index, collection_id, text, page, section, embedding)
@@ -35,30 +37,45 @@ class Facts:
     chunk_count: int
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """What a generation took the place of; a document's first one replaces nothing."""
+
+    storage_key: str | None
+
+
 def copy_chunks(
     session: Session,
     generation: Generation,
     collection_id: UUID,
     batch: Sequence[tuple[TextChunk, Vector]],
 ) -> None:
-    """Add chunks with their embeddings."""
+    """Add chunks with their embeddings.
+
+    Raises:
+        DocumentError: the document was deleted meanwhile.
+    """
     connection = session.connection().connection.driver_connection
     assert isinstance(connection, Connection)  # noqa: S101 - psycopg is the only driver
-    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.set_types(_COPY_TYPES)
-        for chunk, vector in batch:
-            copy.write_row(
-                (
-                    generation.document_id,
-                    generation.number,
-                    chunk.index,
-                    collection_id,
-                    chunk.text,
-                    chunk.page,
-                    chunk.section,
-                    encode_halfvec(vector),
+    try:
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(_COPY_TYPES)
+            for chunk, vector in batch:
+                copy.write_row(
+                    (
+                        generation.document_id,
+                        generation.number,
+                        chunk.index,
+                        collection_id,
+                        chunk.text,
+                        chunk.page,
+                        chunk.section,
+                        encode_halfvec(vector),
+                    )
                 )
-            )
+    # The driver's own error: this goes past SQLAlchemy, which would wrap it.
+    except ForeignKeyViolation as error:
+        raise deleted() from error
 
 
 def drop_chunks(session: Session, generation: Generation) -> None:
@@ -77,14 +94,19 @@ def drop_older(session: Session, generation: Generation) -> None:
     )
 
 
-def activate(session: Session, generation: Generation, facts: Facts) -> bool:
+def activate(session: Session, generation: Generation, facts: Facts) -> Replaced | None:
     """Make this generation the one that searches see, together with its hash and figures.
 
-    `False`: a newer upload has been settled, or the document is gone; nothing was changed.
+    `None`: a newer upload has been settled, or the document is gone; nothing was changed.
     """
-    activated = session.execute(
+    is_newer = Document.settled < generation.number
+    locked = select(Document.storage_key).where(Document.id == generation.document_id, is_newer)
+    replaced = session.execute(locked.with_for_update()).one_or_none()
+    if replaced is None:
+        return None
+    session.execute(
         update(Document)
-        .where(Document.id == generation.document_id, Document.settled < generation.number)
+        .where(Document.id == generation.document_id)
         .values(
             generation=generation.number,
             settled=generation.number,
@@ -98,9 +120,8 @@ def activate(session: Session, generation: Generation, facts: Facts) -> bool:
             chunk_count=facts.chunk_count,
             ingested_at=func.now(),
         )
-        .returning(Document.id)
     )
-    return activated.one_or_none() is not None
+    return Replaced(replaced.storage_key)
 
 
 def settle_unchanged(session: Session, generation: Generation, content_hash: bytes, pipeline: str) -> bool:
@@ -122,3 +143,8 @@ def settle_unchanged(session: Session, generation: Generation, content_hash: byt
 def get_document(session: Session, document_id: UUID) -> Document | None:
     """The document as it stands now."""
     return session.scalars(select(Document).where(Document.id == document_id)).one_or_none()
+
+
+def deleted() -> DocumentError:
+    """The error of an ingestion whose document was deleted."""
+    return DocumentError("The document was deleted.", code="document_deleted", stage="write")

@@ -6,27 +6,26 @@ A killed attempt leaves rows that nobody sees; the next one starts its generatio
 that were paid for in the cache. Nothing of the old generation is touched before the new one is active.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy.exc import IntegrityError
 
-from holdfast.ai import Embedder
-from holdfast.documents import generations
+from holdfast.ai import BadInput, Embedder, Vector
+from holdfast.documents import generations, library
 from holdfast.documents.embedding import CachingEmbedder
 from holdfast.documents.generations import Facts
 from holdfast.documents.library import Generation
 from holdfast.documents.models import Document
+from holdfast.documents.reading import Chunk, Part, ReadLimits, read_document, split
 from holdfast.documents.reading import Document as OpenDocument
-from holdfast.documents.reading import Part, ReadLimits, read_document, split
 from holdfast.documents.spool import ChunkSpool
 from holdfast.documents.storage import UploadStore
-from holdfast.errors import DocumentError, HoldfastError, ProviderError, StaleAttempt
+from holdfast.errors import DocumentError, JobCancelled, ProviderError
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
 
@@ -78,11 +77,7 @@ class Ingestion:
         self._storage = storage
         self._embedder = embedder
         self._limits = limits
-
-    @property
-    def pipeline(self) -> str:
-        """Names everything that shapes a document's chunks besides its content."""
-        return pipeline_of(self._embedder)
+        self._pipeline = pipeline_of(embedder)
 
     def run(self, job: JobContext, uploaded: Uploaded) -> IngestResult:
         """Ingest an upload.
@@ -94,12 +89,11 @@ class Ingestion:
         document = self._find(uploaded)
         number = uploaded.generation.number
         if document.generation == number:
-            return self._tidy(uploaded, self._result(document))
+            return self._tidy_again(job, uploaded, document)
         if document.settled > number:
-            return self._superseded(uploaded, document)
+            return self._superseded(uploaded)
         if document.settled == number or self._settles_unchanged(job, uploaded):
-            self._storage.remove(uploaded.storage_key)
-            return self._result(document).model_copy(update={"unchanged": True})
+            return self._unchanged(uploaded)
         with self._leaving_nothing(job, uploaded):
             return self._ingest(job, uploaded, document)
 
@@ -110,36 +104,37 @@ class Ingestion:
             facts = self._read(job, uploaded, document.name, upload, spool)
             tokens = self._write(job, uploaded, document.collection_id, spool)
         with job.transaction() as session:
-            is_active = generations.activate(session, uploaded.generation, facts)
-            if not is_active:
+            replaced = generations.activate(session, uploaded.generation, facts)
+            if replaced is None:
                 generations.drop_chunks(session, uploaded.generation)
-        if not is_active:
-            return self._superseded(uploaded, self._find(uploaded), tokens)
-        result = IngestResult(
+        if replaced is None:
+            return self._superseded(uploaded, tokens)
+        self._tidy(uploaded, [] if replaced.storage_key is None else [replaced.storage_key])
+        return IngestResult(
             document_id=document.id,
             chunks=facts.chunk_count,
             pages=facts.pages,
             embedding_model=self._embedder.model,
             tokens=tokens,
         )
-        return self._tidy(uploaded, result, replaced=document.storage_key)
 
     def _find(self, uploaded: Uploaded) -> Document:
         with self._database.session() as session:
             document = generations.get_document(session, uploaded.generation.document_id)
         if document is None:
             self._storage.remove(uploaded.storage_key)
-            raise _deleted()
+            raise generations.deleted()
         return document
 
     def _settles_unchanged(self, job: JobContext, uploaded: Uploaded) -> bool:
         with job.transaction() as session:
-            return generations.settle_unchanged(session, uploaded.generation, uploaded.sha256, self.pipeline)
+            return generations.settle_unchanged(session, uploaded.generation, uploaded.sha256, self._pipeline)
 
     def _download(self, uploaded: Uploaded, path: Path) -> None:
         try:
             self._storage.download(uploaded.storage_key, path)
         except FileNotFoundError as error:
+            self._find(uploaded)
             raise DocumentError("The upload is gone.", code="upload_missing", stage="store") from error
 
     def _read(self, job: JobContext, uploaded: Uploaded, name: str, path: Path, spool: ChunkSpool) -> Facts:
@@ -150,7 +145,7 @@ class Ingestion:
             raise DocumentError("There is no text in the document.", code="no_text", stage="split")
         return Facts(
             content_hash=uploaded.sha256,
-            pipeline=self.pipeline,
+            pipeline=self._pipeline,
             media_type=document.media_type,
             title=document.title,
             size_bytes=uploaded.size,
@@ -165,26 +160,34 @@ class Ingestion:
         with job.transaction() as session:
             generations.drop_chunks(session, uploaded.generation)
         for batch in spool.batches(BATCH):
-            with _at_stage("embed"):
-                vectors = embedder.embed([chunk.text for chunk in batch])
+            pairs = list(zip(batch, _embed(embedder, batch), strict=True))
             with job.transaction() as session:
-                pairs = list(zip(batch, vectors, strict=True))
                 generations.copy_chunks(session, uploaded.generation, collection_id, pairs)
             for chunk in batch[REPORT_EVERY - 1 :: REPORT_EVERY] + batch[-1:]:
                 job.progress(chunk.index + 1, spool.count, "indexing")
         return embedder.tokens
 
-    def _tidy(self, uploaded: Uploaded, result: IngestResult, replaced: str | None = None) -> IngestResult:
-        """Remove what the new generation has replaced; done again if an attempt died here."""
+    def _tidy(self, uploaded: Uploaded, replaced: Sequence[str]) -> None:
+        """Remove what the new generation has replaced."""
         with self._database.transaction() as session:
             generations.drop_older(session, uploaded.generation)
-        if replaced is not None:
-            self._storage.remove(replaced)
-        return result
+        for key in replaced:
+            self._storage.remove(key)
 
-    def _superseded(self, uploaded: Uploaded, document: Document, tokens: int = 0) -> IngestResult:
+    def _tidy_again(self, job: JobContext, uploaded: Uploaded, document: Document) -> IngestResult:
+        """Do what an attempt left undone that died after it had made its generation active."""
+        with self._database.session() as session:
+            replaced = library.older_uploads(session, job.owner_id, uploaded.generation)
+        self._tidy(uploaded, replaced)
+        return self._result(document)
+
+    def _unchanged(self, uploaded: Uploaded) -> IngestResult:
         self._storage.remove(uploaded.storage_key)
-        return self._result(document).model_copy(update={"superseded": True, "tokens": tokens})
+        return self._result(self._find(uploaded)).model_copy(update={"unchanged": True})
+
+    def _superseded(self, uploaded: Uploaded, tokens: int = 0) -> IngestResult:
+        self._storage.remove(uploaded.storage_key)
+        return self._result(self._find(uploaded)).model_copy(update={"superseded": True, "tokens": tokens})
 
     def _result(self, document: Document) -> IngestResult:
         return IngestResult(
@@ -196,18 +199,19 @@ class Ingestion:
 
     @contextmanager
     def _leaving_nothing(self, job: JobContext, uploaded: Uploaded) -> Iterator[None]:
-        """Take back the rows of an attempt that fails: the next one writes them anew."""
-        try:
-            yield
-        except StaleAttempt:
-            raise
-        except HoldfastError:
-            with job.transaction() as session:
-                generations.drop_chunks(session, uploaded.generation)
-            raise
-        except IntegrityError as error:
-            self._storage.remove(uploaded.storage_key)
-            raise _deleted() from error
+        """Take back the rows of an attempt that fails, and the upload when no other attempt will want it."""
+        with ExitStack() as on_failure:
+            on_failure.callback(self._drop_rows, job, uploaded)
+            try:
+                yield
+            except (DocumentError, JobCancelled):
+                on_failure.callback(self._storage.remove, uploaded.storage_key)
+                raise
+            on_failure.pop_all()
+
+    def _drop_rows(self, job: JobContext, uploaded: Uploaded) -> None:
+        with job.transaction() as session:
+            generations.drop_chunks(session, uploaded.generation)
 
 
 def pipeline_of(embedder: Embedder) -> str:
@@ -226,14 +230,15 @@ def _telling_pages(job: JobContext, document: OpenDocument) -> Iterator[Part]:
         yield part
 
 
-@contextmanager
-def _at_stage(stage: str) -> Iterator[None]:
+def _embed(embedder: CachingEmbedder, batch: Sequence[Chunk]) -> list[Vector]:
     try:
-        yield
+        return embedder.embed([chunk.text for chunk in batch])
+    except BadInput as error:
+        # The document's fault, said in its terms: the position counts within the batch.
+        chunk, reason = batch[error.position], error.message.partition(": ")[2] or error.message
+        place = "" if chunk.page is None else f" on page {chunk.page}"
+        message = f"The provider cannot embed chunk {chunk.index}{place}: {reason}"
+        raise DocumentError(message, code=error.code, stage="embed") from error
     except ProviderError as error:
-        error.stage = stage
+        error.stage = "embed"
         raise
-
-
-def _deleted() -> DocumentError:
-    return DocumentError("The document was deleted.", code="document_deleted", stage="write")

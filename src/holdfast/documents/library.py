@@ -1,5 +1,6 @@
 """Collections and documents: every read and write outside of ingesting and searching. Sync `Session`s."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from holdfast.documents.models import Collection, Document
 from holdfast.documents.views import CollectionView, DocumentView
 from holdfast.jobs import store
 from holdfast.jobs.models import Job
+
+INGEST_TASK = "ingest_document"
 
 
 @dataclass(frozen=True)
@@ -90,29 +93,39 @@ def get_document(session: Session, owner_id: UUID, document_id: UUID) -> Documen
 
 def delete_documents(
     session: Session, owner_id: UUID, *, document_id: UUID | None = None, collection: str | None = None
-) -> list[str]:
+) -> list[str] | None:
     """Delete one document, or all of a collection, with their chunks; unfinished jobs are cancelled.
 
-    Returns the keys of the uploads they came from, for removal once this is committed.
+    Returns the keys of all uploads they were given, for removal once this is committed; `None`: there are no
+    such documents.
     """
     query = (
-        select(Document.id, Document.storage_key, Job.id, Job.args)
+        select(Document.id)
         .join(Collection, Collection.id == Document.collection_id)
-        .outerjoin(Job, Job.id == Document.latest_job_id)
         .where(Collection.owner_id == owner_id)
+        # Locked in one order, so that two deletions wait for each other and not crosswise.
+        .order_by(Document.id)
         .with_for_update(of=Document)
     )
     if document_id is not None:
         query = query.where(Document.id == document_id)
     if collection is not None:
         query = query.where(Collection.name == collection)
-    rows = session.execute(query).all()
-    for _, _, job_id, _ in rows:
-        if job_id is not None:
-            store.cancel(session, job_id)
-    session.execute(delete(Document).where(Document.id.in_([row[0] for row in rows])))
-    keys = {key for _, key, _, args in rows for key in (key, (args or {}).get("storage_key"))}
-    return sorted(key for key in keys if key is not None)
+    document_ids = session.scalars(query).all()
+    if not document_ids:
+        return None
+    jobs = session.execute(_ingestions(owner_id, document_ids).order_by(Job.id)).all()
+    for job_id, _ in jobs:
+        store.cancel(session, job_id)
+    session.execute(delete(Document).where(Document.id.in_(document_ids)))
+    return [key for _, key in jobs]
+
+
+def older_uploads(session: Session, owner_id: UUID | None, generation: Generation) -> list[str]:
+    """The keys of the uploads that the document was given before this one."""
+    older = Job.args["generation"].as_integer() < generation.number
+    rows = session.execute(_ingestions(owner_id, [generation.document_id]).where(older))
+    return [key for _, key in rows]
 
 
 def delete_collection(session: Session, owner_id: UUID, name: str) -> bool:
@@ -123,6 +136,15 @@ def delete_collection(session: Session, owner_id: UUID, name: str) -> bool:
         .returning(Collection.id)
     )
     return deleted.one_or_none() is not None
+
+
+def _ingestions(owner_id: UUID | None, document_ids: Sequence[UUID]) -> Select[UUID, str]:
+    # Every upload is named by its job. This reads all ingestions of the owner: for what happens rarely.
+    return select(Job.id, Job.args["storage_key"].as_string()).where(
+        Job.owner_id == owner_id,
+        Job.task == INGEST_TASK,
+        Job.args["document_id"].as_string().in_([str(document_id) for document_id in document_ids]),
+    )
 
 
 def _documents(where: ColumnElement[bool]) -> Select[Document, str, Job]:
