@@ -1,5 +1,6 @@
 """Which `Holdfast` a command works for."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ def load_holdfast(target: str | None = None) -> "Holdfast":
     from holdfast.app import Holdfast  # heavy: only commands that need the engine load it
 
     target = target or Settings().app
+    # A console script does not look for modules where it is run; celery and uvicorn do, and so do we.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     module_name, _, attribute = target.partition(":")
     try:
         found = getattr(import_module(module_name), attribute or "holdfast")
