@@ -1,9 +1,11 @@
 """Celery as the carrier of jobs: a message holds a job's id, and nothing that matters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from celery import Celery
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
 
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs.store import Delivery
@@ -24,16 +26,7 @@ class CeleryCarrier:
         try:
             with self._app.producer_or_acquire() as producer, producer.batch(max_size=len(deliveries)):
                 for delivery in deliveries:
-                    self._app.send_task(
-                        delivery.task,
-                        args=[str(delivery.id)],
-                        task_id=str(delivery.id),
-                        queue=delivery.queue,
-                        priority=delivery.priority,
-                        argsrepr=f"({str(delivery.id)!r},)",
-                        kwargsrepr="{}",
-                        producer=producer,
-                    )
+                    self._publish(producer, delivery)
         except unavailable(self._app) as error:
             raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
 
@@ -47,12 +40,23 @@ class CeleryCarrier:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)
                 with connection.channel() as channel:
-                    declared = channel.queue_declare(queue, passive=True)  # type: ignore[attr-defined]
+                    # Declared as a worker declares it, which changes nothing where it is. A passive declare,
+                    # which only asks, finds no queue on Redis: kombu 5.7 forgets the key prefix in EXISTS.
+                    declared: Any = self._app.amqp.queues[queue](channel).queue_declare()
                     return int(declared.message_count)
-        except ChannelError:
-            return 0  # no such queue: nothing waits in it
         except unavailable(self._app) as error:
             raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
+
+    def _publish(self, producer: Producer, delivery: Delivery) -> None:
+        # Not `send_task`: that also subscribes this process to the result of every job it sends, for ever,
+        # and fails when Redis has gone away in a way that its own errors do not tell.
+        job_id = str(delivery.id)
+        message = self._app.amqp.create_task_message(
+            job_id, delivery.task, args=[job_id], kwargs={}, argsrepr=f"({job_id!r},)", kwargsrepr="{}"
+        )
+        self._app.amqp.send_task_message(
+            producer, delivery.task, message, queue=delivery.queue, priority=delivery.priority
+        )
 
 
 def unavailable(app: Celery) -> tuple[type[BaseException], ...]:

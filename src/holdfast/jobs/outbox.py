@@ -84,13 +84,16 @@ class Publisher:
         self._queue: queue.SimpleQueue[store.Delivery] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._pending = 0
-        threading.Thread(target=self._run, name="holdfast-publisher", daemon=True).start()
+        self._thread = self._started_thread()
         atexit.register(self.flush, timedelta(seconds=2))
 
     def put(self, delivery: store.Delivery) -> None:
         """Publish this job soon; returns at once."""
         with self._idle:
             self._pending += 1
+            # What ends the thread is a bug, told by its traceback; the jobs after it are not to suffer.
+            if not self._thread.is_alive():
+                self._thread = self._started_thread()
         self._queue.put(delivery)
 
     def flush(self, timeout: timedelta) -> bool:
@@ -98,19 +101,27 @@ class Publisher:
         with self._idle:
             return self._idle.wait_for(lambda: self._pending == 0, timeout.total_seconds())
 
+    def _started_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="holdfast-publisher", daemon=True)
+        thread.start()
+        return thread
+
     def _run(self) -> None:
         while True:
             batch = self._gather()
             try:
-                self._carrier.send(batch)
-            except CarrierUnavailable as error:
-                log.warning(
-                    "The broker did not take %d jobs; the relay will send them: %s", len(batch), error
-                )
-                self._give_back(batch)
-            with self._idle:
-                self._pending -= len(batch)
-                self._idle.notify_all()
+                self._publish(batch)
+            finally:
+                with self._idle:
+                    self._pending -= len(batch)
+                    self._idle.notify_all()
+
+    def _publish(self, batch: Sequence[store.Delivery]) -> None:
+        try:
+            self._carrier.send(batch)
+        except CarrierUnavailable as error:
+            log.warning("The broker did not take %d jobs; the relay will send them: %s", len(batch), error)
+            self._give_back(batch)
 
     def _gather(self) -> list[store.Delivery]:
         batch = [self._queue.get()]
