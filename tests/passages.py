@@ -3,30 +3,8 @@
 import random
 
 _WORDS = [
-    "anchor",
-    "basin",
-    "current",
-    "drift",
-    "estuary",
-    "fathom",
-    "gull",
-    "harbour",
-    "inlet",
-    "jetty",
-    "kelp",
-    "lagoon",
-    "mooring",
-    "narrows",
-    "outflow",
-    "pier",
-    "quay",
-    "reef",
-    "shoal",
-    "tide",
-    "undertow",
-    "vessel",
-    "wharf",
-    "yawl",
+    *("anchor", "basin", "current", "drift", "estuary", "fathom", "gull", "harbour", "inlet", "jetty"),
+    *("kelp", "lagoon", "mooring", "narrows", "outflow", "pier", "quay", "reef", "shoal", "wharf"),
 ]
 
 
@@ -34,6 +12,5 @@ def passages(count, seed=0):
     """`count` paragraphs of about 600 characters, each with a number of its own."""
     generator = random.Random(seed)
     return "\n\n".join(
-        f"Passage {seed}-{number}. " + " ".join(generator.choices(_WORDS, k=90)) + "."
-        for number in range(count)
+        f"Passage {seed}-{number}. {' '.join(generator.choices(_WORDS, k=90))}." for number in range(count)
     )

@@ -1,7 +1,9 @@
 """A document backend of the test's own: uploads go in, jobs run here, answers come out."""
 
 import asyncio
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ from holdfast.jobs.keys import Owner
 from holdfast.jobs.models import Job
 from holdfast.jobs.runner import Worker
 from simulated_provider import SimulatedProvider
+from waiting import wait_for
 
 WORKER = Worker("in-process", timedelta(minutes=1))
 LIMITS = ReadLimits(cpu_seconds=30, wall_seconds=30, archive_bytes=16 << 20)
@@ -136,6 +139,7 @@ def make_library(settings, loop, tmp_path):
         documents = Documents(holdfast, storage=storage, embedder=embedder, limits=limits)
         return Library(holdfast, documents, owner, folder, loop)
 
+    make.limits = lambda **changes: replace(LIMITS, **changes)
     yield make
     for holdfast in made:
         loop.run(holdfast.database.aclose())
@@ -194,3 +198,21 @@ def stranger(library):
 def job_rows(library):
     with library.holdfast.database.session() as session:
         return session.scalars(select(Job).order_by(Job.id)).all()
+
+
+class Background:
+    """Runs something in a thread while the `with` block goes on, and waits for it at its end."""
+
+    @contextmanager
+    def __call__(self, function, *args):
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(function, *args)
+
+    def wait_for_call(self, provider, calls=1):
+        """Wait until the provider has been called so often, and the last call hangs."""
+        wait_for(lambda: provider.ledger.calls >= calls and provider.ledger.running, "the call")
+
+
+@pytest.fixture
+def in_background():
+    return Background()
