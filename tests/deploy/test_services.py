@@ -171,11 +171,6 @@ def test_the_workers_check_fails_when_the_worker_does_not_answer(start, containe
     assert run.returncode != 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Each of Flower's threads, six and more, holds a connection of Celery's pool while it takes a "
-    "second: with broker_pool_limit=4 they wait for each other forever, with 32 they do not",
-)
 def test_flower_sees_the_worker_and_stops_on_sigterm(start, port):
     login = GIVEN["FLOWER_BASIC_AUTH"]
     with start(SERVICES["worker"]) as worker, start(SERVICES["flower"]) as flower:

@@ -38,8 +38,9 @@ def configuration(settings: CelerySettings) -> dict[str, Any]:
         "broker_url": broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": _redis_transport(settings.key_prefix) if on_redis else {},
-        # Two publishers a process are plenty: one thread publishes, one relay.
-        "broker_pool_limit": 4,
+        # Holdfast needs two, one to publish and one for the relay. Flower has a thread for each of its looks
+        # at the workers, every one of which holds a connection while it takes another.
+        "broker_pool_limit": 32,
         "result_backend": redis_url,
         "result_expires": RESULT_EXPIRES_SECONDS,
         "result_backend_transport_options": {

@@ -4,6 +4,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from holdfast.cli import demo, documents, jobs, keys, run
 from holdfast.errors import HoldfastError
@@ -27,5 +28,7 @@ def main() -> None:
     try:
         app()
     except HoldfastError as error:
-        Console(stderr=True).print(f"[bold red]Error[/] ({error.code}):", error.message, highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]Error[/] ({error.code}): {escape(error.message)}", highlight=False
+        )
         sys.exit(1)
