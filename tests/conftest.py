@@ -10,10 +10,12 @@ import psycopg
 import pytest
 import redis
 
+from broker_queue import delete_keys
 from databases import conninfo, copied_database, migrate, named
 from holdfast import Holdfast, Settings
 from holdfast.engines import EmbeddedEngines
 from holdfast.engines.locks import is_locked
+from worker_process import WorkerProcess
 
 # Inherited by the processes of pytest-xdist, which thereby share one PostgreSQL and one Valkey.
 HOME_VARIABLE = "HOLDFAST_TEST_HOME"
@@ -119,6 +121,27 @@ def environment(settings):
 
 
 @pytest.fixture
+def start_worker(environment, tmp_path):
+    """Start Celery workers on the test's database and Redis; none of them outlives the test.
+
+    The defaults run `worker_tasks` with a short lease. Keywords are added to the environment.
+    """
+    workers = []
+
+    def start(*arguments, app="worker_tasks", pool="prefork", concurrency=2, **variables):
+        variables = environment | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
+        number = len(workers) + 1
+        options = [f"--pool={pool}", f"--concurrency={concurrency}", f"--hostname=worker{number}@test"]
+        log = tmp_path / f"worker-{number}.log"
+        workers.append(worker := WorkerProcess(variables, log, app, *options, *arguments))
+        return worker.await_ready()
+
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
+@pytest.fixture
 def holdfast(settings):
     """An application without tasks; what the test used of its async pool the test closes, on its loop."""
     yield (application := Holdfast(settings))
@@ -136,9 +159,3 @@ def stop_survivors(home):
     if any(is_locked(lock) for lock in home.glob("*.lock")):
         with EmbeddedEngines(home):
             pass
-
-
-def delete_keys(client, prefix):
-    keys = list(client.scan_iter(f"{prefix}*", count=1000))
-    if keys:
-        client.delete(*keys)

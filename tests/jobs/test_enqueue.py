@@ -6,13 +6,13 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-import orjson
 import pytest
 import redis
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from broker_queue import waiting_jobs
 from factories import job_row, make_owner
 from holdfast import Holdfast, InvalidArguments, JobContext
 from holdfast.errors import ConfigurationError
@@ -55,9 +55,7 @@ def published(holdfast, redis_url, redis_prefix):
 
         def ids():
             assert holdfast.outbox.flush(SOON)
-            lists = [key for key in client.scan_iter(f"{redis_prefix}*") if client.type(key) == b"list"]
-            messages = [message for key in lists for message in client.lrange(key, 0, -1)]
-            return sorted(UUID(orjson.loads(message)["headers"]["id"]) for message in messages)
+            return waiting_jobs(client, redis_prefix)
 
         yield ids
 

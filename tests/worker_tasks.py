@@ -1,0 +1,90 @@
+"""The tasks that real workers run in tests. What they do is told by rows and files, which tests wait for."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+
+from holdfast import Holdfast, JobContext
+
+DEADLINE_SECONDS = 60
+
+
+def add(job: JobContext, a: int, b: int) -> int:
+    return a + b
+
+
+async def where(job: JobContext) -> list[int]:
+    """The process and the event loop a job runs on."""
+    await asyncio.sleep(0.05)
+    return [os.getpid(), id(asyncio.get_running_loop())]
+
+
+def keep_secret(job: JobContext, secret: str) -> str:
+    return secret
+
+
+def fail(job: JobContext) -> None:
+    raise ValueError("as asked")
+
+
+def fail_once(job: JobContext) -> int:
+    if job.attempt == 1:
+        raise ValueError("as asked")
+    return job.attempt
+
+
+def die(job: JobContext) -> None:
+    """Take the process along."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_at(job: JobContext, gate: Path) -> int:
+    """Say who is at work, wait until the gate opens, and leave one effect; returns the attempt."""
+    arrive(job, gate)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not gate.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    leave_effect(job)
+    return job.attempt
+
+
+async def work_at_async(job: JobContext, gate: Path) -> int:
+    arrive(job, gate)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not gate.exists():  # noqa: ASYNC110, ASYNC240 - the file is another process's sign
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(leave_effect, job)
+    return job.attempt
+
+
+def arrive(job, gate):
+    job.progress(3, 10, "at the gate")
+    mark = gate.with_name(f"{gate.name}.{job.attempt}")
+    draft = mark.with_name(f"{mark.name}.draft")
+    draft.write_text(str(os.getpid()))
+    draft.replace(mark)
+
+
+def leave_effect(job):
+    with job.transaction() as session:
+        session.execute(
+            text("INSERT INTO public.effects (job_id, attempt) VALUES (:job, :attempt)"),
+            {"job": job.id, "attempt": job.attempt},
+        )
+
+
+def register(holdfast):
+    """Register all of them, retried at once."""
+    for function in (add, where, keep_secret, fail_once, die, work_at, work_at_async):
+        holdfast.task(retry_delay=0)(function)
+    holdfast.task(retries=0)(fail)
+
+
+holdfast = Holdfast()
+register(holdfast)
+app = holdfast.celery
