@@ -19,6 +19,7 @@ from holdfast.documents.models import Chunk
 from holdfast.documents.models import Document as DocumentRow
 from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import UploadStore
+from holdfast.documents.vector_index import INDEX_ABOVE
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.models import Job
 from holdfast.jobs.runner import Worker
@@ -64,9 +65,13 @@ class Library:
         accepted = self.call("accept", stored, name=name, collection=collection)
         return SimpleNamespace(document_id=accepted.document_id, job_id=accepted.job.job_id, key=stored.key)
 
+    def run(self, task, job_id):
+        """Do what a worker does with the job: claim it if it is due, run it, record the outcome."""
+        return self.holdfast._runner.run(task, job_id, WORKER)
+
     def work(self, upload):
         """Run the upload's job once, if it is due; returns the job's row."""
-        self.holdfast._runner.run(self.documents.ingest_document, upload.job_id, WORKER)
+        self.run(self.documents.ingest_document, upload.job_id)
         return self.job(upload)
 
     def ingest(self, content, name="notes.txt", collection="library"):
@@ -79,6 +84,12 @@ class Library:
     def job(self, upload):
         with self.holdfast.database.session() as session:
             return job_row(session, upload.job_id)
+
+    def jobs(self):
+        """Every job's row, first to last."""
+        with self.holdfast.database.session() as session:
+            job_ids = session.scalars(select(Job.id).order_by(Job.id)).all()
+            return [job_row(session, job_id) for job_id in job_ids]
 
     def make_due(self, upload):
         """Move the clock for a job that waits for its next attempt."""
@@ -128,7 +139,7 @@ def make_library(settings, loop, tmp_path):
     folder = tmp_path / "uploads"
     owner = None
 
-    def make(embedder=HashingEmbedder, limits=LIMITS):
+    def make(embedder=HashingEmbedder, limits=LIMITS, **options):
         nonlocal owner
         holdfast = Holdfast(settings)
         made.append(holdfast)
@@ -136,7 +147,7 @@ def make_library(settings, loop, tmp_path):
             with holdfast.database.session() as session:
                 owner, _ = make_owner(session)
         storage = UploadStore(folder.as_uri())
-        documents = Documents(holdfast, storage=storage, embedder=embedder, limits=limits)
+        documents = Documents(holdfast, storage=storage, embedder=embedder, limits=limits, **options)
         return Library(holdfast, documents, owner, folder, loop)
 
     make.limits = lambda **changes: replace(LIMITS, **changes)
@@ -169,7 +180,7 @@ def provider(running_provider):
 def make_semantic_library(make_library, provider):
     """Make libraries that embed through the simulated provider."""
 
-    def make(**changes):
+    def make(index_above=INDEX_ABOVE, **changes):
         settings = {
             "base_url": provider.base_url,
             "api_key": provider.api_key,
@@ -177,7 +188,7 @@ def make_semantic_library(make_library, provider):
             "dimensions": provider.dimensions,
             "timeout": timedelta(seconds=20),
         }
-        return make_library(lambda: OpenAIEmbedder(**(settings | changes)))
+        return make_library(lambda: OpenAIEmbedder(**(settings | changes)), index_above=index_above)
 
     return make
 
@@ -193,11 +204,6 @@ def stranger(library):
     with library.holdfast.database.session() as session:
         owner, _ = make_owner(session, "stranger")
     return library.as_owner(owner)
-
-
-def job_rows(library):
-    with library.holdfast.database.session() as session:
-        return session.scalars(select(Job).order_by(Job.id)).all()
 
 
 class Background:

@@ -9,16 +9,18 @@ from sqlalchemy.orm import Session
 
 from holdfast.ai import Embedder
 from holdfast.app import Holdfast
-from holdfast.documents import library, search
+from holdfast.documents import library, search, vector_index
 from holdfast.documents.ingestion import Ingestion, IngestResult, Uploaded, pipeline_of
 from holdfast.documents.library import Generation
 from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import Upload, UploadStore
+from holdfast.documents.vector_index import INDEX_ABOVE, INDEX_TASK, IndexResult
 from holdfast.documents.views import AcceptedDocument, CollectionView, DocumentView, SearchResult
 from holdfast.errors import StorageUnavailable
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.process import PerProcess
+from holdfast.jobs.storable import storable_text
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,11 @@ class Documents:
     """An owner's documents: accepted, ingested by a job, listed, searched and deleted.
 
     Args:
-        holdfast: where the task `ingest_document` is registered.
+        holdfast: where the tasks `ingest_document` and `index_vectors` are registered.
         storage: where uploads are kept.
         embedder: makes the embedder of a process when it is first needed.
         limits: what reading one document may cost.
+        index_above: how many chunks a collection may have until its vectors are indexed.
     """
 
     def __init__(
@@ -40,8 +43,11 @@ class Documents:
         storage: UploadStore,
         embedder: Callable[[], Embedder],
         limits: ReadLimits | None = None,
+        index_above: int = INDEX_ABOVE,
     ) -> None:
         self.storage = storage
+        self._database = holdfast.database
+        self._index_above = index_above
         self._embedder = PerProcess(embedder)
         limits = limits or ReadLimits()
         self._ingestion = PerProcess(
@@ -51,6 +57,7 @@ class Documents:
             name=library.INGEST_TASK, retries=3, retry_delay=10, backoff="exponential", jitter=True
         )
         self.ingest_document = register(self._ingest_document)
+        self.index_vectors = holdfast.task(name=INDEX_TASK, retries=30)(self._index_vectors)
 
     async def accept(
         self, session: AsyncSession, owner: Owner, upload: Upload, *, name: str, collection: str
@@ -105,6 +112,12 @@ class Documents:
     async def delete_collection(self, session: AsyncSession, owner: Owner, name: str) -> bool:
         """Delete a collection with its documents, and commit; `False` if the owner has none such."""
         keys = await session.run_sync(library.delete_documents, owner.id, collection=name)
+        collection_id = await session.run_sync(library.find_collection, owner.id, name)
+        if collection_id is not None:
+            dimensions = self._embedder.get().dimensions
+            if await session.run_sync(vector_index.is_usable, collection_id, dimensions):
+                # The index is dropped by a job: that cannot be done in a transaction.
+                await self.index_vectors.enqueue(session)
         is_deleted = await session.run_sync(library.delete_collection, owner.id, name)
         await session.commit()
         await self._discard(keys or ())
@@ -115,18 +128,22 @@ class Documents:
     ) -> SearchResult | None:
         """Chunks of the owner's collection that answer the query best; `None`: there is no such collection.
 
+        Commits the caller's transaction before it searches. A query without a word finds nothing.
+
         Raises:
             ProviderError: the query could not be embedded.
         """
         collection_id = await session.run_sync(library.find_collection, owner.id, collection)
+        # No transaction stays open while the provider is asked, and the search sees one moment.
+        await session.commit()
         if collection_id is None:
             return None
-        embedder = self._embedder.get()
-        if not embedder.is_semantic:
+        embedder, query = self._embedder.get(), storable_text(query.replace("\0", " "))
+        if not embedder.is_semantic or not query.strip():
+            await session.run_sync(search.take_snapshot)
             return await session.run_sync(search.lexical, collection_id, query, limit=limit)
-        # No transaction stays open while the provider is asked.
-        await session.commit()
         vector = await embedder.embed_query(query)
+        await session.run_sync(search.take_snapshot)
         return await session.run_sync(
             search.hybrid, collection_id, query, vector, pipeline_of(embedder), limit=limit
         )
@@ -150,4 +167,24 @@ class Documents:
     ) -> IngestResult:
         """Ingest an upload into its document's next generation."""
         uploaded = Uploaded(Generation(document_id, generation), storage_key, bytes.fromhex(sha256), size)
-        return self._ingestion.get().run(job, uploaded)
+        result = self._ingestion.get().run(job, uploaded)
+        self._index_if_large(document_id)
+        return result
+
+    def _index_if_large(self, document_id: UUID) -> None:
+        embedder = self._embedder.get()
+        if not embedder.is_semantic:
+            return  # their vectors are never searched
+        pipeline = pipeline_of(embedder)
+        with self._database.transaction() as session:
+            if vector_index.is_missing(
+                session, document_id, pipeline, embedder.dimensions, above=self._index_above
+            ):
+                self.index_vectors.enqueue(session)
+
+    def _index_vectors(self, _job: JobContext) -> IndexResult:
+        """Make the vector indexes that large collections lack, and drop those nobody needs."""
+        embedder = self._embedder.get()
+        return vector_index.maintain(
+            self._database.engine, pipeline_of(embedder), embedder.dimensions, above=self._index_above
+        )

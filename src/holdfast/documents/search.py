@@ -1,18 +1,20 @@
 """Finding chunks: by their words, or by words and meaning when the embedder knows meaning.
 
 Only active generations are seen, so a document is found whole or not at all. Measured grounds for each choice
-are in `docs/decisions/`.
+are in `docs/decisions/0003-search.md`.
 """
 
 from typing import Any
 from uuid import UUID
 
 from pgvector import HalfVector
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, cast, func, select, text
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, cast, func, literal_column, select, text
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
 from holdfast.ai import Vector
+from holdfast.documents import vector_index
 from holdfast.documents.models import Chunk, Document
 from holdfast.documents.views import Hit, SearchResult
 
@@ -23,9 +25,22 @@ CANDIDATES = 50
 FUSION = 60
 # ts_rank's normalization 1 divides by 1 + log(length): long chunks repeat words without being about them.
 RANK_NORMALIZATION = 1
+# How PostgreSQL is to walk an HNSW index. Iterative, so that rows of older generations, which are passed
+# over, do not leave the answer short. The planner has no statistics of `vector_dims(embedding)`, expects one
+# row in 200, and would rather read and sort those.
+_INDEX_SCAN = ("hnsw.iterative_scan = relaxed_order", "hnsw.ef_search = 100", "enable_sort = off")
 
 _Found = Row[*tuple[Any, ...]]
 _Query = Select[*tuple[Any, ...]]
+
+
+def take_snapshot(session: Session) -> None:
+    """Let all that follows in this transaction see one moment; must be its first statement.
+
+    A search is several statements, and a document that gets a new generation in between would be found with
+    chunks of both.
+    """
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
 
 
 def lexical(session: Session, collection_id: UUID, query: str, *, limit: int) -> SearchResult:
@@ -74,9 +89,16 @@ def _by_words(session: Session, collection_id: UUID, query: str, limit: int) -> 
 def _by_meaning(
     session: Session, collection_id: UUID, vector: Vector, pipeline: str, limit: int
 ) -> list[_Found]:
-    # Materialized, so that every chunk of the collection is compared: exact, and for the sizes a collection
-    # usually has faster than an index that has to be filtered.
     session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    if vector_index.is_usable(session, collection_id, len(vector)):
+        return _nearest_of_many(session, collection_id, vector, pipeline, limit)
+    return _nearest_of_few(session, collection_id, vector, pipeline, limit)
+
+
+def _nearest_of_few(
+    session: Session, collection_id: UUID, vector: Vector, pipeline: str, limit: int
+) -> list[_Found]:
+    # Materialized, so that every chunk of the collection is compared: exact, and fast enough for its size.
     distance = Chunk.embedding.cosine_distance(HalfVector(vector))
     compared = (
         _active(collection_id)
@@ -86,6 +108,28 @@ def _by_meaning(
         .prefix_with("MATERIALIZED")
     )
     return list(session.execute(select(compared).order_by(compared.c.score.desc()).limit(limit)))
+
+
+def _nearest_of_many(
+    session: Session, collection_id: UUID, vector: Vector, pipeline: str, limit: int
+) -> list[_Found]:
+    dimensions = len(vector)
+    # Expression and predicates as in the index. No predicate may be a parameter of a plan made once for all.
+    distance = cast(Chunk.embedding, HALFVEC(dimensions)).cosine_distance(HalfVector(vector))
+    nearest = (
+        _active(collection_id)
+        .add_columns((1 - distance).label("score"))
+        .where(Document.pipeline == pipeline)
+        .where(func.vector_dims(Chunk.embedding) == literal_column(str(dimensions)))
+        .order_by(distance)
+        .limit(limit)
+    )
+    for setting in _INDEX_SCAN:
+        session.execute(text(f"SET LOCAL {setting}"))
+    found = list(session.execute(nearest))
+    session.execute(text("SET LOCAL enable_sort = on"))
+    # In relaxed order neighbours may come a little too late.
+    return sorted(found, key=lambda row: -row.score)
 
 
 def _best(collection_id: UUID, where: ColumnElement[bool], score: ColumnElement[float], limit: int) -> _Query:

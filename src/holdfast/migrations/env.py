@@ -5,13 +5,21 @@ from alembic import context
 import holdfast.documents.models  # noqa: F401 - registers its tables
 from holdfast.jobs.models import SCHEMA, Base
 
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    if kind == "schema":
+        return name == SCHEMA
+    # Made at run time for large collections, see `holdfast.documents.vector_index`.
+    return not (kind == "index" and (name or "").startswith("chunks_vectors_"))
+
+
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     version_table="schema_version",
     version_table_schema=SCHEMA,
     include_schemas=True,
-    include_name=lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
+    include_name=_is_ours,
     compare_type=True,
     compare_server_default=True,
 )
