@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format clean constraints
+.PHONY: help setup demo up test check bench format clean constraints
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ check: setup ## Run the linters, the type checker and the architecture test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: setup ## Measure; PART=demo|ingest|start|status|memory for one part, QUICK=1 to try
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(PART)
 
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .

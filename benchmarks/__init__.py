@@ -1,0 +1,1 @@
+"""What Holdfast costs, measured: `make bench`. Each module of `benchmarks.parts` is one part."""

@@ -1,0 +1,57 @@
+"""`python -m benchmarks [PART ...]`: run parts one after another and write their results."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.figures import Figures, Size
+
+PARTS = ("demo", "ingest", "start", "status", "memory")
+RESULTS = Path(__file__).parent / "results"
+# What a developer has set is not what is measured.
+CONFIGURATION = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT")
+
+
+def main() -> None:
+    asked = _arguments()
+    for name in list(os.environ):
+        if name in CONFIGURATION or name.startswith("HOLDFAST_"):
+            del os.environ[name]
+    # Both ways to end unwind the `with` blocks, and so stop what a part has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
+    size: Size = "quick" if asked.quick else "full"
+    for part in asked.parts or PARTS:
+        _run(part, size, asked.output)
+    if asked.output is not None:
+        report.write_table(asked.output, PARTS)
+
+
+def _run(part: str, size: Size, output: Path | None) -> None:
+    print(f"== {part} ({size})", flush=True)
+    surroundings = report.surroundings(f"make bench PART={part}")
+    started = time.monotonic()
+    figures: Figures = import_module(f"benchmarks.parts.{part}").main(size)
+    surroundings["seconds"] = round(time.monotonic() - started, 1)
+    print(report.table(figures), flush=True)
+    if output is not None:
+        report.write_part(output, part, surroundings, figures)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
+    parser.add_argument("--output", type=Path, help="folder for results; benchmarks/results unless quick")
+    asked = parser.parse_args()
+    if asked.output is None and not asked.quick:
+        asked.output = RESULTS
+    return asked
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The parts: each module measures one thing, by `main(size)`."""
