@@ -3,11 +3,12 @@
 import hashlib
 from datetime import UTC, datetime
 from math import ceil
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
+from sqlalchemy import Row
 from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,13 +17,15 @@ from holdfast.api.dependencies import Owner, Session
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
-from holdfast.api.services import reading, services_of
+from holdfast.api.services import connected, reading, services_of
 from holdfast.jobs import keys, queries, store
 from holdfast.jobs.models import Job
 from holdfast.live import ProgressReader
 from holdfast.states import JobStatus
 
 _LONGEST_WAIT_SECONDS: Final = 60
+
+AnyJob = TypeVar("AnyJob", Job, Row[Any])
 
 _REVALIDATION: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -57,9 +60,11 @@ def get_jobs_router() -> APIRouter:
 async def get_job(job_id: UUID, request: Request, owner: Owner) -> Response:
     """A job's status, live progress, result or error."""
     holdfast = services_of(request).holdfast
-    async with reading(holdfast.database) as session:
-        job = await session.run_sync(_owned, owner, job_id)
-    body = (await _fresh_view(job, holdfast.progress)).model_dump_json().encode()
+    async with connected(holdfast.database) as connection:
+        found = await connection.execute(queries.SHOWN_JOB, {"job_id": job_id})
+        job = _checked(found.one_or_none(), owner)
+    progress = await _newest_progress(job, holdfast.progress)
+    body = _view(job, progress).model_dump_json().encode()
     headers = {"ETag": f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"', **_waiting(job)}
     if _matches(request.headers.get("If-None-Match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -89,7 +94,7 @@ async def list_jobs(
         )
     shown = jobs[:limit] if after is None else jobs[-limit:]
     return JobPage(
-        data=[_view(job) for job in shown],
+        data=[_view(job, job.progress) for job in shown],
         has_more=len(jobs) > limit,
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
@@ -102,7 +107,7 @@ async def cancel_job(job_id: UUID, response: Response, owner: Owner, session: Se
     """  # noqa: D205 - shown whole as the operation's description
     job = await session.run_sync(_cancel, owner, job_id)
     response.headers.update({"Location": _url(job_id), **_waiting(job)})
-    return _view(job)
+    return _view(job, job.progress)
 
 
 async def list_attempts(job_id: UUID, request: Request, owner: Owner) -> AttemptList:
@@ -114,7 +119,10 @@ async def list_attempts(job_id: UUID, request: Request, owner: Owner) -> Attempt
 
 
 def _owned(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
-    job = queries.get_job(session, job_id)
+    return _checked(queries.get_job(session, job_id), owner)
+
+
+def _checked(job: AnyJob | None, owner: keys.Owner) -> AnyJob:
     if job is None:
         raise Refused("job_not_found", "No job has this id.")
     if job.owner_id != owner.id:
@@ -128,16 +136,13 @@ def _cancel(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
     return _owned(session, owner, job_id)
 
 
-async def _fresh_view(job: Job, progress: ProgressReader) -> JobView:
-    view = _view(job)
-    if job.status == JobStatus.PROCESSING:
-        live = await progress.read(job.id)
-        if live is not None:
-            return JobView.model_validate({**view.model_dump(), "progress": live})
-    return view
+async def _newest_progress(job: Row[Any], progress: ProgressReader) -> dict[str, Any] | None:
+    live = await progress.read(job.id) if job.status == JobStatus.PROCESSING else None
+    saved: dict[str, Any] | None = job.progress
+    return live or saved
 
 
-def _view(job: Job) -> JobView:
+def _view(job: Job | Row[Any], progress: dict[str, Any] | None) -> JobView:
     url = _url(job.id)
     return JobView.model_validate(
         {
@@ -145,7 +150,7 @@ def _view(job: Job) -> JobView:
             "task": job.task,
             "queue": job.queue,
             "status": job.status,
-            "progress": job.progress,
+            "progress": progress,
             "result": job.result,
             "error": job.error,
             "metadata": job.metadata_,
@@ -165,7 +170,7 @@ def _url(job_id: UUID) -> str:
     return f"/v1/jobs/{job_id}"
 
 
-def _waiting(job: Job) -> dict[str, str]:
+def _waiting(job: Job | Row[Any]) -> dict[str, str]:
     if JobStatus(job.status).is_terminal:
         return {}
     # A hint, so this machine's clock will do.

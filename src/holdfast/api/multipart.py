@@ -17,7 +17,6 @@ from holdfast.api.problems import Refused
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_PARTS: Final = 16
 # Room for boundaries, part headers and fields beside the file itself.
 OVERHEAD_BYTES: Final = 64 * 1024
 
@@ -76,7 +75,6 @@ class _Parts:
         self._headers: dict[str, str] = {}
         self._header_name = bytearray()
         self._header_value = bytearray()
-        self._count = 0
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -101,9 +99,6 @@ class _Parts:
         self._header_value.clear()
 
     def _begin_part(self) -> None:
-        self._count += 1
-        if self._count > MAX_PARTS:
-            raise Refused("malformed_body", f"The form may have {MAX_PARTS} parts at most.")
         kind, options = parse_options_header(self._headers.get("content-disposition"))
         name, file_name = options.get(b"name"), options.get(b"filename")
         if kind != b"form-data" or name is None:

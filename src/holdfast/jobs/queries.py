@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import Attempt, Job
@@ -27,6 +27,28 @@ class JobFilter:
 def get_job(session: Session, job_id: UUID) -> Job | None:
     """The job with this id, whoever owns it."""
     return session.get(Job, job_id, populate_existing=True)
+
+
+# What may be shown of a job: all but its arguments, which may be long and are nobody's business. Made once:
+# this is the hottest read there is, and building a statement takes as long as a tenth of it.
+SHOWN_JOB = select(
+    Job.id,
+    Job.owner_id,
+    Job.task,
+    Job.queue,
+    Job.status,
+    Job.progress,
+    Job.result,
+    Job.error,
+    Job.metadata_.label("metadata_"),
+    Job.attempt,
+    Job.max_attempts,
+    Job.created_at,
+    Job.started_at,
+    Job.completed_at,
+    Job.cancel_requested_at,
+    Job.run_at,
+).where(Job.id == bindparam("job_id"))
 
 
 def list_jobs(

@@ -1,0 +1,69 @@
+"""The API in this process, over ASGI, with two keys."""
+
+import httpx
+import pytest
+
+from factories import make_owner
+from holdfast.ai import HashingEmbedder
+from holdfast.api import create_app
+from holdfast.documents.backend import Documents
+from holdfast.documents.storage import UploadStore
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    """The folder of stored uploads."""
+    return tmp_path / "uploads"
+
+
+@pytest.fixture
+def documents(holdfast, uploads):
+    return Documents(holdfast, storage=UploadStore(uploads.as_uri()), embedder=HashingEmbedder)
+
+
+@pytest.fixture
+async def app(holdfast, documents):
+    app = create_app(holdfast, documents)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+def key(session):
+    """The owner of the usual client's key, and the key."""
+    return make_owner(session, "usual")
+
+
+@pytest.fixture
+def owner(key):
+    return key[0]
+
+
+@pytest.fixture
+async def client(app, key):
+    async with client_of(app, key[1]) as client:
+        yield client
+
+
+@pytest.fixture
+async def stranger(app, session):
+    """A client with another valid key."""
+    async with client_of(app, make_owner(session, "stranger")[1]) as client:
+        yield client
+
+
+@pytest.fixture
+async def anonymous(app):
+    async with client_of(app, None) as client:
+        yield client
+
+
+def client_of(app, token):
+    headers = {} if token is None else {"X-API-Key": token}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
