@@ -11,7 +11,7 @@ from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
 from holdfast.celery.job_task import celery_task
 from holdfast.celery.progress import show_progress
-from holdfast.celery.worker_step import Identity, worker_step
+from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
@@ -95,6 +95,7 @@ class Holdfast:
         self._runner = Runner(self.database, self._show_progress)
         relay = Relay(self.database, carrier)
         self.celery.steps["worker"].add(worker_step(relay, self.database, self._identity))
+        self.celery.steps["consumer"].add(SurviveBrokerLoss)
 
     @cached_property
     def urls(self) -> EngineUrls:

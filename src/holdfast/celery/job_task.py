@@ -44,6 +44,21 @@ class JobRequest(Request):
             self.task.rescue(UUID(self.id))
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
+    def acknowledge(self) -> None:
+        """Tell the broker that the message was dealt with, unless the connection it came by is gone."""
+        if not self._is_cut_off():
+            super().acknowledge()
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give the message back, unless the connection it came by is gone."""
+        if not self._is_cut_off():
+            super().reject(requeue=requeue)
+
+    def _is_cut_off(self) -> bool:
+        # On a closed channel kombu 5.7 raises what Celery does not expect, and the worker ends. The broker
+        # delivers such a message again; whoever gets it finds the job taken or done.
+        return bool(getattr(self.message.channel, "closed", False))
+
 
 class JobTask(CeleryTask[[str], JsonValue]):
     """Claims and runs the job it is given the id of, and tells Celery how that ended.

@@ -58,6 +58,32 @@ def worker_step(relay: Relay, database: Database, identity: Identity) -> type[bo
     return WorkerStep
 
 
+class SurviveBrokerLoss(bootsteps.StartStopStep):
+    """A bootstep of Celery's consumer: losing the broker must not end the worker.
+
+    When the connection is lost, kombu 5.7 puts unacknowledged messages, those of running jobs among them,
+    back through a Redis client that is no more, and the AttributeError ends the worker. Nothing has to be put
+    back then: running jobs run on, and the relay sends again what was not started. At a regular end messages
+    are given back at once, as always.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """Connected, for the first time or again."""
+        self._restore(parent, wanted=False)
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """About to end in order, or already disconnected."""
+        self._restore(parent, wanted=True)
+
+    def _restore(self, consumer: Any, *, wanted: bool) -> None:  # noqa: ANN401 - Celery's consumer
+        channel: Any = getattr(consumer.task_consumer, "channel", None)
+        # Only kombu's emulated transports have it; AMQP's broker puts messages back by itself.
+        if hasattr(channel, "do_restore"):
+            channel.do_restore = wanted
+
+
 def running_jobs() -> list[UUID]:
     """The jobs this worker's pool runs just now."""
     return [UUID(request.id) for request in _copy(lambda: list(state.active_requests)) if _is_job(request)]
