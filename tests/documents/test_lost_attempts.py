@@ -159,6 +159,29 @@ def test_crash_between_activation_and_tidying_up_is_made_good(library, session):
     assert library.blobs() == [upload.key]
 
 
+def test_active_generation_is_not_dropped_by_who_cleans_up_after_it(library, session):
+    """As when the connection breaks just after the commit that made it active."""
+    upload, _ = library.ingest("Whales sing.")
+    generations.drop_chunks(session, Generation(upload.document_id, 1))
+    session.commit()
+
+    assert library.chunks(upload) == ["Whales sing."]
+
+
+def test_old_upload_that_cannot_be_removed_costs_the_new_version_nothing(library):
+    old, _ = library.ingest("Whales sing.")
+    path = library.folder / old.key
+    path.unlink()
+    path.mkdir()  # what is no file cannot be removed as one
+    new, result = library.ingest("Parrots talk.")
+
+    assert result["chunks"] == 1
+    assert library.found("parrots") == ["notes.txt"]
+    assert library.chunks(new) == ["Parrots talk."]
+    assert library.call("delete", new.document_id) is True
+    assert library.blobs() == []
+
+
 def take_back(session, upload):
     """Rescue the upload's job, as a relay does when the lease has run out."""
     lose_worker(session, upload.job_id)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from psycopg import Connection
 from psycopg.errors import ForeignKeyViolation
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from holdfast.ai import Vector, encode_halfvec
@@ -79,10 +79,16 @@ def copy_chunks(
 
 
 def drop_chunks(session: Session, generation: Generation) -> None:
-    """Remove what was written of a generation."""
+    """Remove what was written of a generation, unless it is the active one.
+
+    A commit whose answer was lost may have made it active: whoever cleans up then cannot know.
+    """
+    is_active = and_(Document.id == Chunk.document_id, Document.generation == Chunk.generation)
     session.execute(
         delete(Chunk).where(
-            Chunk.document_id == generation.document_id, Chunk.generation == generation.number
+            Chunk.document_id == generation.document_id,
+            Chunk.generation == generation.number,
+            ~exists().where(is_active),
         )
     )
 

@@ -6,6 +6,7 @@ A killed attempt leaves rows that nobody sees; the next one starts its generatio
 that were paid for in the cache. Nothing of the old generation is touched before the new one is active.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from holdfast.documents.reading import Chunk, Part, ReadLimits, read_document, s
 from holdfast.documents.reading import Document as OpenDocument
 from holdfast.documents.spool import ChunkSpool
 from holdfast.documents.storage import UploadStore
-from holdfast.errors import DocumentError, JobCancelled, ProviderError
+from holdfast.errors import DocumentError, JobCancelled, ProviderError, StorageUnavailable
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
+
+log = logging.getLogger(__name__)
 
 # Part of what says whether a document must be ingested anew; goes up when chunks would come out differently.
 SPLITTING = 1
@@ -95,18 +98,11 @@ class Ingestion:
         if document.settled == number or self._settles_unchanged(job, uploaded):
             return self._unchanged(uploaded)
         with self._leaving_nothing(job, uploaded):
-            return self._ingest(job, uploaded, document)
-
-    def _ingest(self, job: JobContext, uploaded: Uploaded, document: Document) -> IngestResult:
-        with TemporaryDirectory(prefix="holdfast-") as folder:
-            upload, spool = Path(folder) / "upload", ChunkSpool(Path(folder) / "chunks")
-            self._download(uploaded, upload)
-            facts = self._read(job, uploaded, document.name, upload, spool)
-            tokens = self._write(job, uploaded, document.collection_id, spool)
-        with job.transaction() as session:
-            replaced = generations.activate(session, uploaded.generation, facts)
-            if replaced is None:
-                generations.drop_chunks(session, uploaded.generation)
+            facts, tokens = self._make(job, uploaded, document)
+            with job.transaction() as session:
+                replaced = generations.activate(session, uploaded.generation, facts)
+                if replaced is None:
+                    generations.drop_chunks(session, uploaded.generation)
         if replaced is None:
             return self._superseded(uploaded, tokens)
         self._tidy(uploaded, [] if replaced.storage_key is None else [replaced.storage_key])
@@ -118,11 +114,19 @@ class Ingestion:
             tokens=tokens,
         )
 
+    def _make(self, job: JobContext, uploaded: Uploaded, document: Document) -> tuple[Facts, int]:
+        """Write the upload's generation; returns its facts and what it cost in tokens."""
+        with TemporaryDirectory(prefix="holdfast-") as folder:
+            upload, spool = Path(folder) / "upload", ChunkSpool(Path(folder) / "chunks")
+            self._download(uploaded, upload)
+            facts = self._read(job, uploaded, document.name, upload, spool)
+            return facts, self._write(job, uploaded, document.collection_id, spool)
+
     def _find(self, uploaded: Uploaded) -> Document:
         with self._database.session() as session:
             document = generations.get_document(session, uploaded.generation.document_id)
         if document is None:
-            self._storage.remove(uploaded.storage_key)
+            self._discard(uploaded.storage_key)
             raise generations.deleted()
         return document
 
@@ -172,7 +176,7 @@ class Ingestion:
         with self._database.transaction() as session:
             generations.drop_older(session, uploaded.generation)
         for key in replaced:
-            self._storage.remove(key)
+            self._discard(key)
 
     def _tidy_again(self, job: JobContext, uploaded: Uploaded, document: Document) -> IngestResult:
         """Do what an attempt left undone that died after it had made its generation active."""
@@ -182,11 +186,11 @@ class Ingestion:
         return self._result(document)
 
     def _unchanged(self, uploaded: Uploaded) -> IngestResult:
-        self._storage.remove(uploaded.storage_key)
+        self._discard(uploaded.storage_key)
         return self._result(self._find(uploaded)).model_copy(update={"unchanged": True})
 
     def _superseded(self, uploaded: Uploaded, tokens: int = 0) -> IngestResult:
-        self._storage.remove(uploaded.storage_key)
+        self._discard(uploaded.storage_key)
         return self._result(self._find(uploaded)).model_copy(update={"superseded": True, "tokens": tokens})
 
     def _result(self, document: Document) -> IngestResult:
@@ -205,13 +209,20 @@ class Ingestion:
             try:
                 yield
             except (DocumentError, JobCancelled):
-                on_failure.callback(self._storage.remove, uploaded.storage_key)
+                on_failure.callback(self._discard, uploaded.storage_key)
                 raise
             on_failure.pop_all()
 
     def _drop_rows(self, job: JobContext, uploaded: Uploaded) -> None:
         with job.transaction() as session:
             generations.drop_chunks(session, uploaded.generation)
+
+    def _discard(self, key: str) -> None:
+        try:
+            self._storage.remove(key)
+        except StorageUnavailable as error:
+            # No reason to fail what has ended well; deleting the document will try again.
+            log.warning("The upload %s is of no use any more, but was not removed: %s", key, error)
 
 
 def pipeline_of(embedder: Embedder) -> str:
