@@ -166,11 +166,12 @@ class TestPrivateValkey:
     def redis_url(self, valkey):
         return valkey.start().redis_url
 
+    @pytest.mark.parametrize(("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async")])
     def test_worker_goes_on_after_its_broker_was_killed(
-        self, start_worker, enqueue, await_status, valkey, redis_url, tmp_path, gate, effects
+        self, start_worker, enqueue, await_status, valkey, redis_url, tmp_path, gate, effects, pool, name
     ):
-        start_worker()
-        running = enqueue("work_at", gate=gate.path)
+        worker = start_worker(pool=pool)
+        running = enqueue(name, gate=gate.path)
         gate.await_arrival(1)
         server = valkey_process(tmp_path / "valkey")
         server.kill()
@@ -184,6 +185,8 @@ class TestPrivateValkey:
         assert await_status(waiting, "completed", seconds=60)["result"] == 2
         assert effects(running) == [1]
         assert await_status(enqueue("add", a=2, b=2), "completed")["attempt"] == 1
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
 
 
 def valkey_process(home):
