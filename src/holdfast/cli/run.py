@@ -1,5 +1,6 @@
 """`up`, `api`, `worker` and `migrate`: running the parts."""
 
+import logging
 import signal
 import socket
 from types import FrameType
@@ -37,8 +38,13 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the HTTP API."""
     import uvicorn
 
-    level = Settings().log_level.lower()
-    uvicorn.run("holdfast.server:create", factory=True, host=host, port=port, log_level=level)
+    logging.basicConfig(
+        level=Settings().log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    # The API writes a line for each request itself, with the request's id.
+    uvicorn.run(
+        "holdfast.server:create", factory=True, host=host, port=port, access_log=False, log_config=None
+    )
 
 
 def worker(

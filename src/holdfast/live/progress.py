@@ -4,6 +4,7 @@ One string key a job, `<prefix>progress:<job id>`, JSON, gone an hour after it w
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from uuid import UUID
@@ -20,6 +21,7 @@ EXPIRY_SECONDS = 3600
 # Progress is not worth waiting for: what a reader misses here, PostgreSQL has a second later.
 WRITE_TIMEOUT_SECONDS = 1.0
 READ_TIMEOUT_SECONDS = 0.25
+AWAY_SECONDS = 2.0
 
 
 class ProgressWriter:
@@ -52,13 +54,20 @@ class ProgressReader:
         self._url = url
         self._prefix = prefix
         self._redis: redis.asyncio.Redis | None = None
+        self._away_until = 0.0
 
     async def read(self, job_id: UUID) -> dict[str, Any] | None:
-        """The newest progress; `None` if there is none, or Redis is away."""
+        """The newest progress; `None` if there is none, or Redis is away.
+
+        A Redis that failed is left alone for a while: readers fall back to PostgreSQL, and wait for nothing.
+        """
+        if time.monotonic() < self._away_until:
+            return None
         try:
             value = await self._client().get(_key(self._prefix, job_id))
         except redis.RedisError as error:
             log.debug("No live progress of job %s: %s", job_id, error)
+            self._away_until = time.monotonic() + AWAY_SECONDS
             return None
         return None if value is None else cast("dict[str, Any]", orjson.loads(value))
 
