@@ -4,7 +4,7 @@ import logging
 import signal
 import socket
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from holdfast.cli.local_key import key_file, make_local_key
 from holdfast.cli.services import Service, running, supervise, wait_until_ready
 from holdfast.errors import ConfigurationError, DatabaseUnavailable
 from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")]
@@ -34,17 +37,15 @@ def migrate(app: App = None) -> None:
         raise DatabaseUnavailable(f"The database could not be migrated: {error.orig}") from error
 
 
-def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Serve the HTTP API."""
+def api(app: App = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Serve the HTTP API: of the document backend, or of the jobs alone for a Holdfast of your own."""
     import uvicorn
 
     logging.basicConfig(
         level=Settings().log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     # The API writes a line for each request itself, with the request's id.
-    uvicorn.run(
-        "holdfast.server:create", factory=True, host=host, port=port, access_log=False, log_config=None
-    )
+    uvicorn.run(_application(app), host=host, port=port, access_log=False, log_config=None)
 
 
 def worker(
@@ -83,6 +84,14 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2
             supervise(services, lambda line: console.print(f"[yellow]{line}"))
     except KeyboardInterrupt:
         console.print("Stopped.")
+
+
+def _application(target: str | None) -> "FastAPI":
+    from holdfast import server
+    from holdfast.api import create_app
+
+    holdfast = load_holdfast(target)
+    return server.create() if holdfast is server.holdfast else create_app(holdfast)
 
 
 def _greet(console: Console, url: str, token: str | None, settings: Settings) -> None:

@@ -1,0 +1,61 @@
+"""Commands that need no running server."""
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _on_the_tests_engines(environment, settings):
+    environment["DATABASE_URL"] = settings.database_url
+    environment["REDIS_URL"] = settings.redis_url
+    environment["HOLDFAST_KEY_PREFIX"] = settings.key_prefix
+
+
+def test_a_key_is_made_listed_and_revoked(run):
+    token = run("keys", "create", "alice").stdout.strip()
+    prefix = token[: len("hf_12345678")]
+    assert prefix in run("keys", "list").stdout
+    assert run("keys", "revoke", prefix).returncode == 0
+    again = run("keys", "revoke", prefix)
+    assert again.returncode == 1
+    assert f"There is no valid key {prefix}" in again.stderr
+
+
+def test_migrating_twice_is_harmless(run):
+    assert run("migrate").returncode == 0
+    assert run("migrate").returncode == 0
+
+
+def test_a_database_that_is_away_is_one_line(run, environment):
+    environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
+    migrated = run("migrate")
+    assert migrated.returncode == 1
+    assert "database_unavailable" in migrated.stderr
+    assert "Traceback" not in migrated.stderr
+
+
+def test_without_a_server_the_error_says_how_to_start_one(run, environment, port):
+    environment["HOLDFAST_URL"] = f"http://127.0.0.1:{port}"
+    environment["HOLDFAST_API_KEY"] = "hf_00000000_x"
+    found = run("search", "anything")
+    assert found.returncode == 1
+    assert "holdfast up" in found.stderr
+
+
+def test_without_a_key_the_error_says_how_to_get_one(run):
+    found = run("search", "anything")
+    assert found.returncode == 1
+    assert "HOLDFAST_API_KEY" in found.stderr
+
+
+def test_an_app_that_is_not_there_is_told(run):
+    migrated = run("migrate", "--app", "nowhere:holdfast")
+    assert migrated.returncode == 1
+    assert "'nowhere:holdfast' cannot be loaded" in migrated.stderr
+
+
+def test_a_path_that_is_not_there_is_told(run):
+    ingested = run("ingest", "missing.pdf")
+    assert ingested.returncode == 1
+    assert "missing.pdf is neither a file nor a folder" in ingested.stderr
