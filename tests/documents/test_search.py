@@ -158,7 +158,7 @@ def test_search_that_runs_across_a_switch_sees_one_version(library, holdfast):
     with holdfast.database.session() as session:
         collection_id = find_collection(session, library.owner.id, "library")
         session.commit()
-        search.take_snapshot(session)
+        search.begin(session)
         before = search.lexical(session, collection_id, "fox hare", limit=10).hits
         library.ingest("hare meadow")
         after = search.lexical(session, collection_id, "fox hare", limit=10).hits

@@ -140,10 +140,10 @@ class Documents:
             return None
         embedder, query = self._embedder.get(), storable_text(query.replace("\0", " "))
         if not embedder.is_semantic or not query.strip():
-            await session.run_sync(search.take_snapshot)
+            await session.run_sync(search.begin)
             return await session.run_sync(search.lexical, collection_id, query, limit=limit)
         vector = await embedder.embed_query(query)
-        await session.run_sync(search.take_snapshot)
+        await session.run_sync(search.begin)
         return await session.run_sync(
             search.hybrid, collection_id, query, vector, pipeline_of(embedder), limit=limit
         )

@@ -28,19 +28,21 @@ RANK_NORMALIZATION = 1
 # How PostgreSQL is to walk an HNSW index. Iterative, so that rows of older generations, which are passed
 # over, do not leave the answer short. The planner has no statistics of `vector_dims(embedding)`, expects one
 # row in 200, and would rather read and sort those.
-_INDEX_SCAN = ("hnsw.iterative_scan = relaxed_order", "hnsw.ef_search = 100", "enable_sort = off")
+_INDEX_SCAN = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": "100", "enable_sort": "off"}
 
 _Found = Row[*tuple[Any, ...]]
 _Query = Select[*tuple[Any, ...]]
 
 
-def take_snapshot(session: Session) -> None:
-    """Let all that follows in this transaction see one moment; must be its first statement.
+def begin(session: Session) -> None:
+    """Let all searches of this transaction see one moment, and plan anew; must be its first statement.
 
     A search is several statements, and a document that gets a new generation in between would be found with
     chunks of both.
     """
     session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    # The plan must fit the words at hand: a frozen one reads half the table for a frequent word.
+    _set_local(session, {"plan_cache_mode": "force_custom_plan"})
 
 
 def lexical(session: Session, collection_id: UUID, query: str, *, limit: int) -> SearchResult:
@@ -72,8 +74,6 @@ def hybrid(
 
 
 def _by_words(session: Session, collection_id: UUID, query: str, limit: int) -> list[_Found]:
-    # The plan must fit the words at hand: a frozen one reads half the table for a frequent word.
-    session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     every = func.plainto_tsquery(LANGUAGE, query)
     any_of = cast(func.replace(cast(every, Text), " & ", " | "), TSQUERY)
     has_every = Chunk.tsv.bool_op("@@")(every)
@@ -89,7 +89,6 @@ def _by_words(session: Session, collection_id: UUID, query: str, limit: int) -> 
 def _by_meaning(
     session: Session, collection_id: UUID, vector: Vector, pipeline: str, limit: int
 ) -> list[_Found]:
-    session.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     if vector_index.is_usable(session, collection_id, len(vector)):
         return _nearest_of_many(session, collection_id, vector, pipeline, limit)
     return _nearest_of_few(session, collection_id, vector, pipeline, limit)
@@ -124,12 +123,15 @@ def _nearest_of_many(
         .order_by(distance)
         .limit(limit)
     )
-    for setting in _INDEX_SCAN:
-        session.execute(text(f"SET LOCAL {setting}"))
+    _set_local(session, _INDEX_SCAN)
     found = list(session.execute(nearest))
-    session.execute(text("SET LOCAL enable_sort = on"))
+    _set_local(session, {"enable_sort": "on"})
     # In relaxed order neighbours may come a little too late.
     return sorted(found, key=lambda row: -row.score)
+
+
+def _set_local(session: Session, settings: dict[str, str]) -> None:
+    session.execute(select(*(func.set_config(name, value, True) for name, value in settings.items())))
 
 
 def _best(collection_id: UUID, where: ColumnElement[bool], score: ColumnElement[float], limit: int) -> _Query:
