@@ -213,7 +213,7 @@ def test_failure_waits_in_the_database_for_its_retry(run, runner, holdfast, sess
     assert attempt_outcomes(session, job_id) == ["retried"]
 
 
-@pytest.mark.parametrize("function", [fails, fails_async])
+@pytest.mark.parametrize("function", [fails, leaves, fails_async, leaves_async])
 def test_process_goes_on_after_a_failed_task(run, function):
     run(function)
     decision, _ = run(count_async, words="one")

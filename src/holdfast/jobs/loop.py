@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from holdfast.jobs.process import PerProcess
@@ -28,8 +29,16 @@ class LoopThread:
 
 def _started_loop() -> asyncio.AbstractEventLoop:
     loop = _new_loop()
-    threading.Thread(target=loop.run_forever, name="holdfast-loop", daemon=True).start()
+    threading.Thread(target=_run_for_good, args=(loop,), name="holdfast-loop", daemon=True).start()
     return loop
+
+
+def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
+    # asyncio hands `sys.exit()` in a coroutine to its job and then lets it end the loop as well, which is
+    # that of all the other jobs.
+    while True:
+        with suppress(SystemExit):
+            loop.run_forever()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
