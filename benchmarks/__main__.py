@@ -37,7 +37,6 @@ def _run(part: str, size: Size, output: Path | None) -> None:
     started = time.monotonic()
     figures: Figures = import_module(f"benchmarks.parts.{part}").main(size)
     surroundings["seconds"] = round(time.monotonic() - started, 1)
-    print(report.table(figures), flush=True)
     if output is not None:
         report.write_part(output, part, surroundings, figures)
 

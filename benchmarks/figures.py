@@ -26,7 +26,9 @@ class Figures:
     data: dict[str, Any] = field(default_factory=dict)
 
     def show(self, name: str, value: str, goal: str = "") -> None:
+        """Add a line to the table, and print it."""
         self.shown.append(Figure(name, value, goal))
+        print(f"{name}: {value}{f'  [goal: {goal}]' if goal else ''}", flush=True)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 
-SAMPLE_SECONDS = 0.05
+# Looking at all of /proc takes a while itself; who holds much memory lives longer than this.
+SAMPLE_SECONDS = 0.2
 
 
 def peak_rss(pid: int) -> int:
@@ -32,6 +33,12 @@ def cpu_seconds(pid: int) -> float:
         process = psutil.Process(pid)
         return sum(_own_and_reaped(each) for each in [process, *process.children(recursive=True)])
     return 0.0
+
+
+def reaped_seconds(process: psutil.Process) -> float:
+    """What the ended children of a process had used."""
+    times = process.cpu_times()
+    return float(times.children_user + times.children_system)
 
 
 class Peaks:

@@ -46,10 +46,6 @@ def write_table(folder: Path, parts: Sequence[str]) -> None:
     (folder / "RESULTS.md").write_text("\n".join(sections) + "\n")
 
 
-def table(figures: Figures) -> str:
-    return "\n".join(_rows([vars(figure) for figure in figures.shown]))
-
-
 def _section(result: dict[str, Any]) -> list[str]:
     machine = result["machine"]
     about = ", ".join(f"{name} {number}" for name, number in result["versions"].items())

@@ -35,6 +35,8 @@ def _from_a_fresh_clone(target: str, *, is_cold: bool) -> float:
     """Seconds that `git clone` and `make TARGET` take together."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
+        # As any folder that somebody would clone into; a temporary one is its owner's alone.
+        folder.chmod(0o755)
         env = plain_environment()
         if is_cold:
             # Wheels that pip was told to take from a folder would be a warm cache by another name.
