@@ -147,6 +147,29 @@ def test_result_that_cannot_be_kept_fails_the_job_at_once(run, session, function
     assert (row["status"], row["error"]["code"]) == ("failed", "invalid_result")
 
 
+@pytest.mark.parametrize("state", ["54000", "22003"])
+def test_result_that_the_database_refuses_fails_the_job_at_once(run, session, state):
+    # As PostgreSQL does with what is beyond a limit of jsonb, such as a string of 256 MB.
+    session.execute(
+        text(f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'too large for jsonb' USING ERRCODE = '{state}'; END $$;
+            CREATE TRIGGER refuse BEFORE UPDATE ON holdfast.jobs
+            FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION refuse();
+        """)
+    )
+    session.commit()
+
+    def large(job: JobContext) -> str:
+        return "large"
+
+    decision, job_id = run(large)
+    assert isinstance(decision, Fail)
+    job = job_row(session, job_id)
+    assert (job.status, job.attempt, job.error["code"]) == ("failed", 1, "invalid_result")
+    assert "too large for jsonb" in job.error["message"]
+
+
 def test_arguments_that_no_longer_fit_fail_the_job_at_once(runner, queue, holdfast, session):
     _, job_id = queue(count, words="one")
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+import psycopg
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from holdfast.errors import DatabaseUnavailable
 
@@ -16,8 +17,21 @@ log = logging.getLogger(__name__)
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, for a log line: the database's own words, without the statement."""
-    return f"{type(error).__name__}: {getattr(error, 'orig', None) or error}".strip()
+    """What went wrong, for a log line: the database's own words, without the statement or the users' data."""
+    original = getattr(error, "orig", None) or error
+    # The detail of a refused row shows the row.
+    said = original.diag.message_primary if isinstance(original, psycopg.Error) else None
+    return f"{type(original).__name__}: {said or original}".strip()
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database could not be reached or could not serve, so that trying again may help.
+
+    By SQLSTATE class (PostgreSQL documentation, appendix A): connections, resources, an operator's doing;
+    no state at all means that the server did not answer.
+    """
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state[:2] in ("08", "53", "57")
 
 
 def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float = 0.1) -> T:
@@ -33,6 +47,8 @@ def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float =
         try:
             return operation()
         except (OperationalError, InterfaceError) as error:
+            if not is_away(error):
+                raise
             if time.monotonic() + pause > deadline:
                 raise DatabaseUnavailable from error
             log.warning("PostgreSQL is away, trying again in %.1f s: %s", pause, reason(error))

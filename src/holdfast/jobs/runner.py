@@ -12,6 +12,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import DataError, OperationalError
+
+from holdfast.errors import PermanentError
 from holdfast.jobs import store
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
@@ -28,7 +31,7 @@ from holdfast.jobs.outcome import (
     Succeeded,
     decide,
 )
-from holdfast.jobs.patience import patiently
+from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
@@ -80,7 +83,13 @@ class Runner:
         decision = decide(outcome, claim, task.options.retry, cancel_requested=running.stop_requested)
         if isinstance(decision, Fail | RetryLater):
             log.warning("Job %s: %s\n%s", job_id, decision.error, decision.traceback)
-        return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
+        try:
+            return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
+        except (DataError, OperationalError) as error:
+            # What only PostgreSQL could find: the result is too large for it, say. It will not shrink.
+            refused = Raised(PermanentError(reason(error), code="invalid_result"))
+            decision = decide(refused, claim, task.options.retry, cancel_requested=False)
+            return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
         with self._database.transaction() as session:
