@@ -166,8 +166,8 @@ def test_result_that_the_database_refuses_fails_the_job_at_once(run, session, st
     decision, job_id = run(large)
     assert isinstance(decision, Fail)
     job = job_row(session, job_id)
-    assert (job.status, job.attempt, job.error["code"]) == ("failed", 1, "invalid_result")
-    assert "too large for jsonb" in job.error["message"]
+    assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 1, "invalid_result")
+    assert "too large for jsonb" in job["error"]["message"]
 
 
 def test_arguments_that_no_longer_fit_fail_the_job_at_once(runner, queue, holdfast, session):
