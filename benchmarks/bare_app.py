@@ -8,6 +8,7 @@ dependency and an ORM object. Both read through the same kind of engine as Holdf
 import os
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -53,6 +54,7 @@ SHOWN = [
 ]
 
 
+@cache
 def autocommit() -> AsyncEngine:
     return database.async_engine.execution_options(isolation_level="AUTOCOMMIT")
 

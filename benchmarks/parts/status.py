@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
+import httpx
+
 from benchmarks.bed import Bed, Served, bed
 from benchmarks.figures import Figures, Size, ranged
 from benchmarks.load import Load, client_name, load
@@ -54,10 +56,27 @@ def main(size: Size) -> Figures:
         completed, processing = _add_jobs(own)
         api = own.api(HOLDFAST_LOG_LEVEL="WARNING")
         bare = own.serve("bare", "benchmarks.bare_app:app")
+        _check(own, api, bare, completed[0], processing[0])
         for what, ids, goal in (("status", completed, GOAL), ("status while processing", processing, "")):
             _compare(what, _targets(own, api, bare, ids), size, figures, goal)
         _compare("list of 20", _list_targets(own, api, bare), size, figures, GOAL)
     return figures
+
+
+def _check(own: Bed, api: Served, bare: Served, completed: UUID, processing: UUID) -> None:
+    """Before anything is measured: all servers show the same result, and Holdfast the live progress."""
+    headers = {"X-API-Key": own.token}
+    shown = [
+        httpx.get(url, headers=headers).raise_for_status().json()["result"]
+        for url in (
+            f"{api.url}/v1/jobs/{completed}",
+            f"{bare.url}/bare/{completed}",
+            f"{bare.url}/usual/{completed}",
+        )
+    ]
+    live = httpx.get(f"{api.url}/v1/jobs/{processing}", headers=headers).json()["progress"]
+    if shown != [RESULT] * 3 or live != _progress(60):
+        raise RuntimeError(f"The servers do not show what they should: {shown}, {live}")
 
 
 def _compare(what: str, targets: list[Target], size: Size, figures: Figures, goal: str) -> None:
