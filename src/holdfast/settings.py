@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
 
     database_pool_size: int = Field(
-        5, ge=1, description="Connections a process keeps; as many again are opened under load."
+        10, ge=1, description="Connections a process opens at most, of each of its two kinds of code."
     )
     lease_seconds: float = Field(15, gt=0, description="How long a job is safe after its last heartbeat.")
 

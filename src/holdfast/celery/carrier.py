@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from kombu.messaging import Producer
 
 from holdfast.errors import CarrierUnavailable
@@ -61,4 +61,5 @@ class CeleryCarrier:
 
 def unavailable(app: Celery) -> tuple[type[BaseException], ...]:
     """The exceptions that mean: broker or result backend cannot be reached just now."""
-    return (OperationalError, OSError, *app.connection_for_write().connection_errors)
+    transport = app.connection_for_write()
+    return (OperationalError, BatchPublishError, OSError, *transport.connection_errors)

@@ -46,7 +46,10 @@ class Account:
         switch = [setpriv, f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
         kept = _capability_to_keep(Path(argv[0]))
         granted = f"-all,+{kept}" if kept else "-all"
-        return [*switch, f"--inh-caps={granted}", f"--ambient-caps={granted}", *argv]
+        # initdb asks access(2) whether it may run the server, which counts a capability only with this bit
+        # (capabilities(7), SECBIT_NO_SETUID_FIXUP); below a folder of root's own it would find nothing else.
+        bits = ["--securebits=+no_setuid_fixup"] if kept else []
+        return [*switch, *bits, f"--inh-caps={granted}", f"--ambient-caps={granted}", *argv]
 
     def with_a_name(self) -> "Account":
         """Return an account that initdb accepts: it insists on a name, which users in containers may lack.

@@ -21,7 +21,7 @@ class Database:
 
     Args:
         url: gives the database's URL when it is first needed, so that making a `Database` starts nothing.
-        pool_size: connections kept by each pool; as many again are opened under load.
+        pool_size: connections each pool opens at most, and keeps.
         application_name: what PostgreSQL shows for these connections.
         connect_timeout: how long to wait for a connection, from the pool or to the server.
     """
@@ -30,7 +30,7 @@ class Database:
         self,
         url: Callable[[], str],
         *,
-        pool_size: int = 5,
+        pool_size: int = 10,
         application_name: str = "holdfast",
         connect_timeout: timedelta = timedelta(seconds=10),
     ) -> None:
@@ -91,7 +91,9 @@ class Database:
         seconds = int(self._connect_timeout.total_seconds())
         return {
             "pool_size": self._pool_size,
-            "max_overflow": self._pool_size,
+            # Connections over the pool's size would be closed whenever they are returned: under load that is
+            # a new PostgreSQL process for every few requests.
+            "max_overflow": 0,
             "pool_timeout": seconds,
             "pool_use_lifo": True,
             # Arguments and results are the users' data: they do not belong into logs.

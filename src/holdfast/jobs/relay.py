@@ -80,7 +80,7 @@ class Relay:
     def _resend(self, queue: str, count: int) -> int:
         with self._database.transaction() as session:
             lost = store.take_unstarted(session, queue, sent_before=UNSTARTED, limit=count)
-        log.warning("The broker holds %d messages too few in queue %r; sending again", count, queue)
+        log.info("The broker holds %d messages too few in queue %r; sending again", count, queue)
         self._send(lost)
         return len(lost)
 
