@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state
 
 from holdfast.celery.job_task import JobTask
@@ -46,13 +46,19 @@ def worker_step(relay: Relay, database: Database, identity: Identity) -> type[bo
             super().__init__(parent, **options)
             self._thread = RelayThread(relay, database, identity(), running_jobs)
 
-        def start(self, _parent: object) -> None:
+        def start(self, parent: object) -> None:
+            # The end of a warm shutdown. `stop` would come before that of the pool, which waits for the
+            # running jobs as long as they take, and their leases have to be kept all the while.
+            signals.worker_shutdown.connect(self._end, sender=parent)
             self._thread.start()
 
         def stop(self, _parent: object) -> None:
-            self._thread.stop()
+            pass
 
         def terminate(self, _parent: object) -> None:
+            self._thread.stop()
+
+        def _end(self, **_: object) -> None:
             self._thread.stop()
 
     return WorkerStep
