@@ -336,6 +336,35 @@ def test_sync_task_that_is_cancelled_leaves_at_its_next_progress(start, queue, s
     assert cleaned.is_set()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_stop_sign_reaches_a_job_after_a_watcher_has_failed(start, queue, session, runner):
+    def fail(_news):
+        raise RuntimeError("a bug")
+
+    runner._reporter.get()._watcher = fail
+    told = runner._reporter.get()._thread
+    started = threading.Event()
+
+    def tell(job: JobContext) -> None:
+        job.progress(1)
+        told.join(30)
+
+    async def wait_long(job: JobContext) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    start(*queue(tell))
+    wait_for(lambda: not told.is_alive(), "the end of the thread that told the watcher")
+    task, job_id = queue(wait_long)
+    decisions = start(task, job_id)
+    assert started.wait(30)
+    store.cancel(session, job_id)
+    session.commit()
+
+    wait_for(lambda: decisions, "the end of the job")
+    assert decisions == [Stop()]
+
+
 def test_task_that_does_not_heed_a_cancel_keeps_its_result(run, holdfast, session):
     def work(job: JobContext) -> str:
         with holdfast.database.transaction() as own:

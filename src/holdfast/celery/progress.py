@@ -7,19 +7,18 @@ from uuid import UUID
 
 from celery import Celery
 
-from holdfast.celery.carrier import unavailable
-
 log = logging.getLogger(__name__)
 
 
 def show_progress(app: Celery, news: Mapping[UUID, dict[str, Any]]) -> None:
     """Set each job's Celery state to `PROGRESS` with `{current, total, message}`.
 
-    A result backend that is away is passed over: PostgreSQL keeps the progress.
+    A result backend that is away, or full, is passed over: PostgreSQL keeps the progress.
     """
+    backend: Any = app.backend
     for job_id, progress in news.items():
         try:
-            app.backend.store_result(str(job_id), progress, "PROGRESS")
-        except unavailable(app) as error:
+            backend.store_result(str(job_id), progress, "PROGRESS")
+        except (*backend.connection_errors, *backend.channel_errors) as error:
             log.debug("Progress of job %s was not shown in Celery: %s", job_id, error)
             return

@@ -41,12 +41,15 @@ class Reporter:
         self._unsaved: dict[tuple[UUID, int], dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._reporting = threading.Lock()
-        threading.Thread(target=self._run, name="holdfast-reporter", daemon=True).start()
+        self._thread = self._started_thread()
 
     def open(self, attempt: RunningAttempt) -> None:
         """Begin to report for an attempt."""
         with self._changed:
             self._open.add(attempt)
+            # What ends the thread is a bug, told by its traceback; the jobs after it are not to suffer.
+            if not self._thread.is_alive():
+                self._thread = self._started_thread()
             self._changed.notify()
 
     def close(self, attempt: RunningAttempt) -> None:
@@ -55,6 +58,11 @@ class Reporter:
             with self._changed:
                 self._open.discard(attempt)
             self._unsaved.pop(attempt.key, None)
+
+    def _started_thread(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="holdfast-reporter", daemon=True)
+        thread.start()
+        return thread
 
     def _run(self) -> None:
         rounds = 0

@@ -3,6 +3,7 @@
 One string key a job, `<prefix>progress:<job id>`, JSON, gone an hour after it was last written.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -41,7 +42,8 @@ class ProgressWriter:
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for job_id, progress in news.items():
-                    pipeline.set(_key(self._prefix, job_id), orjson.dumps(progress), ex=EXPIRY_SECONDS)
+                    # Not orjson, which refuses whole numbers of more than 64 bits.
+                    pipeline.set(_key(self._prefix, job_id), json.dumps(progress), ex=EXPIRY_SECONDS)
                 pipeline.execute()
         except redis.RedisError as error:
             log.debug("Progress of %d jobs was not shown: %s", len(news), error)
