@@ -105,6 +105,14 @@ def test_broker_that_hangs_does_not_hold_up_enqueue(make_holdfast, session):
     assert not is_sent(session, job_id)
 
 
+def test_broker_that_refuses_to_count_is_unavailable(make_holdfast, redis_url, redis_prefix):
+    # As it answers without a permission, or about a queue that was declared otherwise.
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(f"{redis_prefix}default", "no list")
+        with pytest.raises(CarrierUnavailable):
+            CeleryCarrier(make_holdfast().celery).backlog("default")
+
+
 def test_jobs_the_broker_forgot_are_sent_again(make_holdfast, session, redis_url, redis_prefix, waiting):
     application = make_holdfast()
     jobs = sorted(enqueue(application, session)[0] for _ in range(3))

@@ -34,7 +34,7 @@ class CeleryCarrier:
         """How many messages wait in the queue, those already handed to a worker not counted.
 
         Raises:
-            CarrierUnavailable: the broker cannot be asked.
+            CarrierUnavailable: the broker cannot be asked, or does not answer with a number.
         """
         try:
             with self._app.connection_for_write() as connection:
@@ -60,6 +60,7 @@ class CeleryCarrier:
 
 
 def unavailable(app: Celery) -> tuple[type[BaseException], ...]:
-    """The exceptions that mean: broker or result backend cannot be reached just now."""
+    """The exceptions that mean: the broker cannot be reached just now, or refuses what it is asked."""
     transport = app.connection_for_write()
-    return (OperationalError, BatchPublishError, OSError, *transport.connection_errors)
+    errors = (*transport.connection_errors, *transport.channel_errors)
+    return (OperationalError, BatchPublishError, OSError, *errors)
