@@ -15,7 +15,6 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     CursorResult,
     Interval,
@@ -27,8 +26,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    insert,
-    literal,
     or_,
     select,
     update,
@@ -36,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from holdfast.jobs import statements
 from holdfast.jobs.models import Attempt, Job
 from holdfast.states import AttemptOutcome, JobStatus
 
@@ -91,25 +89,22 @@ class Delivery:
 
 def enqueue(session: Session, job: NewJob) -> None:
     """Insert a queued job; it exists for others once the caller commits."""
-    run_at: Any = job.run_at if job.run_at is not None else func.now()
-    if job.delay is not None:
-        run_at = func.now() + _interval(job.delay)
-    session.execute(
-        insert(Job).values(
-            id=job.id,
-            task=job.task,
-            args=job.args,
-            queue=job.queue,
-            priority=job.priority,
-            max_attempts=job.max_attempts,
-            max_crashes=job.max_crashes,
-            owner_id=job.owner_id,
-            run_at=run_at,
-            sent_at=func.now() if job.is_due else None,
-            idempotency_key=job.idempotency_key,
-            metadata_=dict(job.metadata or {}),
-        )
-    )
+    values = {
+        "id": job.id,
+        "task": job.task,
+        "args": job.args,
+        "queue": job.queue,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+        "max_crashes": job.max_crashes,
+        "owner_id": job.owner_id,
+        "idempotency_key": job.idempotency_key,
+        "metadata": dict(job.metadata or {}),
+        "at": job.run_at,
+        "after": job.delay or timedelta(),
+        "is_due": job.is_due,
+    }
+    session.connection().execute(statements.ENQUEUE, values)
 
 
 def claim(session: Session, job_id: UUID, *, worker: str, lease: timedelta) -> Claim | None:
@@ -118,36 +113,11 @@ def claim(session: Session, job_id: UUID, *, worker: str, lease: timedelta) -> C
     `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, waits for its time,
     or its row is not there (rolled back, or deleted).
     """
-    claimed = (
-        update(Job)
-        .where(Job.id == job_id, Job.status == JobStatus.QUEUED, Job.run_at <= func.now())
-        .values(
-            status=JobStatus.PROCESSING,
-            attempt=Job.attempt + 1,
-            worker=worker,
-            lease_expires_at=func.now() + _interval(lease),
-            started_at=func.coalesce(Job.started_at, func.now()),
-        )
-        .returning(
-            Job.id,
-            Job.attempt,
-            Job.task,
-            Job.args,
-            Job.failures,
-            Job.max_attempts,
-            Job.owner_id,
-            Job.created_at,
-        )
-        .cte("claimed")
+    row = (
+        session.connection()
+        .execute(statements.CLAIM, {"job": job_id, "by": worker, "lease": lease})
+        .one_or_none()
     )
-    opened = (
-        insert(Attempt)
-        .from_select(
-            ["job_id", "attempt", "worker"], select(claimed.c.id, claimed.c.attempt, literal(worker))
-        )
-        .cte("opened")
-    )
-    row = session.execute(select(claimed).add_cte(opened)).one_or_none()
     return None if row is None else Claim(*row)
 
 
@@ -178,8 +148,7 @@ def save_progress(session: Session, progress: Mapping[tuple[UUID, int], dict[str
 
 def complete(session: Session, claim: Claim, result: JsonValue, progress: dict[str, Any] | None) -> bool:
     """End the job with its result (JSON) and last progress; `False`: the attempt is stale."""
-    values = {"status": JobStatus.COMPLETED, "result": result, "error": None, **_ended(), **_last(progress)}
-    return _leave(session, claim, values, AttemptOutcome.COMPLETED, None)
+    return _leave(session, statements.COMPLETE, claim, new_result=result, last_progress=progress)
 
 
 def fail(
@@ -191,14 +160,8 @@ def fail(
     traceback: str = "",
 ) -> bool:
     """End the job with an error; the attempt keeps the traceback too. `False`: the attempt is stale."""
-    values = {
-        "status": JobStatus.FAILED,
-        "error": error,
-        "failures": Job.failures + 1,
-        **_ended(),
-        **_last(progress),
-    }
-    return _leave(session, claim, values, AttemptOutcome.FAILED, {**error, "traceback": traceback})
+    whole = {**error, "traceback": traceback}
+    return _leave(session, statements.FAIL, claim, new_error=error, whole_error=whole, last_progress=progress)
 
 
 def retry_later(
@@ -208,23 +171,13 @@ def retry_later(
 
     The wait is kept here, not by a worker: the relay sends the job when its time has come.
     """
-    stopped = Job.cancel_requested_at.is_not(None)
-    values = {
-        "status": case((stopped, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
-        "completed_at": case((stopped, func.now())),
-        "error": error,
-        "failures": Job.failures + 1,
-        "run_at": func.now() + _interval(delay),
-        "sent_at": None,
-        **_unleased(),
-    }
-    return _leave(session, claim, values, AttemptOutcome.RETRIED, {**error, "traceback": traceback})
+    whole = {**error, "traceback": traceback}
+    return _leave(session, statements.RETRY, claim, new_error=error, whole_error=whole, after=delay)
 
 
 def stop(session: Session, claim: Claim, progress: dict[str, Any] | None) -> bool:
     """End a running job that was asked to stop and did; `False`: the attempt is stale."""
-    values = {"status": JobStatus.CANCELLED, **_ended(), **_last(progress)}
-    return _leave(session, claim, values, AttemptOutcome.CANCELLED, None)
+    return _leave(session, statements.STOP, claim, last_progress=progress)
 
 
 def cancel(session: Session, job_id: UUID) -> JobStatus | None:
@@ -324,22 +277,10 @@ def _once(chosen: Select[UUID]) -> Select[UUID]:
     return select(chosen.cte("chosen").c.id)
 
 
-def _leave(
-    session: Session,
-    claim: Claim,
-    values: Mapping[str, Any],
-    outcome: AttemptOutcome,
-    error: dict[str, Any] | None,
-) -> bool:
+def _leave(session: Session, statement: Update, claim: Claim, **values: object) -> bool:
     """The one way out of an attempt: job and attempt change together, and only for the attempt that holds."""
-    left = (
-        update(Job)
-        .where(Job.id == claim.id, Job.attempt == claim.attempt, Job.status == JobStatus.PROCESSING)
-        .values(**values)
-        .returning(Job.id, Job.attempt)
-        .cte("left_job")
-    )
-    return _rowcount(session.execute(_close_attempts(left, outcome, error))) == 1
+    given = {"job": claim.id, "number": claim.attempt, **values}
+    return _rowcount(session.connection().execute(statement, given)) == 1
 
 
 def _rescue(session: Session, which: ColumnElement[bool]) -> list[UUID]:
@@ -360,34 +301,13 @@ def _rescue(session: Session, which: ColumnElement[bool]) -> list[UUID]:
             crashes=Job.crashes + 1,
             run_at=func.now(),
             sent_at=None,
-            **_unleased(),
+            **statements.UNLEASED,
         )
         .returning(Job.id, Job.attempt)
         .cte("left_job")
     )
-    closed = _close_attempts(rescued, AttemptOutcome.LOST, LOST_WORKER)
+    closed = statements.close_attempts(rescued, AttemptOutcome.LOST, LOST_WORKER)
     return list(session.execute(closed.returning(Attempt.job_id)).scalars())
-
-
-def _close_attempts(left: CTE, outcome: AttemptOutcome, error: dict[str, Any] | None) -> Update:
-    return (
-        update(Attempt)
-        .where(Attempt.job_id == left.c.id, Attempt.attempt == left.c.attempt)
-        .values(ended_at=func.now(), outcome=outcome, error=error)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _ended() -> dict[str, Any]:
-    return {"completed_at": func.now(), **_unleased()}
-
-
-def _unleased() -> dict[str, Any]:
-    return {"worker": None, "lease_expires_at": None}
-
-
-def _last(progress: dict[str, Any] | None) -> dict[str, Any]:
-    return {} if progress is None else {"progress": progress}
 
 
 def _interval(span: timedelta) -> ColumnElement[timedelta]:

@@ -1,0 +1,151 @@
+"""The statements that every job goes through, built once.
+
+Building one with SQLAlchemy, and sending it through the ORM, took three times the CPU of sending it
+ready-made: 4.8 to 6.8 ms for claim and completion of a job, against 1.5 to 2.3 ms (in one process, in turns).
+What they mean is said in `holdfast.jobs.store`, which alone uses them.
+"""
+
+from typing import Any, cast
+
+from sqlalchemy import (
+    CTE,
+    BindParameter,
+    DateTime,
+    Insert,
+    Interval,
+    Select,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from holdfast.jobs.models import Attempt, Job
+from holdfast.states import AttemptOutcome, JobStatus
+
+_jobs = cast("Table", Job.__table__)
+_attempts = cast("Table", Attempt.__table__)
+
+UNLEASED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
+_ENDED: dict[str, Any] = {"completed_at": func.now(), **UNLEASED}
+
+
+def _json(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=JSONB(none_as_null=True))
+
+
+def close_attempts(left: CTE, outcome: AttemptOutcome, error: object) -> Update:
+    """End the attempts that `left`, which returns `id` and `attempt` of jobs, has taken jobs from."""
+    return (
+        update(_attempts)
+        .where(_attempts.c.job_id == left.c.id, _attempts.c.attempt == left.c.attempt)
+        .values(ended_at=func.now(), outcome=outcome.value, error=error)
+    )
+
+
+def _enqueue() -> Insert:
+    # Columns that are not named here are given by the caller under their own names.
+    due_at = bindparam("at", type_=DateTime(timezone=True))
+    after = bindparam("after", type_=Interval)
+    return insert(_jobs).values(
+        run_at=func.coalesce(due_at, func.now() + after),
+        sent_at=case((bindparam("is_due"), func.now())),
+    )
+
+
+def _claim() -> Select[*tuple[Any, ...]]:
+    worker = bindparam("by", type_=Text)
+    claimed = (
+        update(_jobs)
+        .where(
+            _jobs.c.id == bindparam("job"),
+            _jobs.c.status == JobStatus.QUEUED.value,
+            _jobs.c.run_at <= func.now(),
+        )
+        .values(
+            status=JobStatus.PROCESSING.value,
+            attempt=_jobs.c.attempt + 1,
+            worker=worker,
+            lease_expires_at=func.now() + bindparam("lease", type_=Interval),
+            started_at=func.coalesce(_jobs.c.started_at, func.now()),
+        )
+        .returning(
+            _jobs.c.id,
+            _jobs.c.attempt,
+            _jobs.c.task,
+            _jobs.c.args,
+            _jobs.c.failures,
+            _jobs.c.max_attempts,
+            _jobs.c.owner_id,
+            _jobs.c.created_at,
+        )
+        .cte("claimed")
+    )
+    attempt = select(claimed.c.id, claimed.c.attempt, worker)
+    opened = insert(_attempts).from_select(["job_id", "attempt", "worker"], attempt).cte("opened")
+    return select(claimed).add_cte(opened)
+
+
+def _leave(outcome: AttemptOutcome, attempt_error: object, /, **values: object) -> Update:
+    """Take the job `job` from its attempt `number`, if that still holds it."""
+    left = (
+        update(_jobs)
+        .where(
+            _jobs.c.id == bindparam("job"),
+            _jobs.c.attempt == bindparam("number"),
+            _jobs.c.status == JobStatus.PROCESSING.value,
+        )
+        .values(**values)
+        .returning(_jobs.c.id, _jobs.c.attempt)
+        .cte("left_job")
+    )
+    return close_attempts(left, outcome, attempt_error)
+
+
+_LAST_PROGRESS = func.coalesce(_json("last_progress"), _jobs.c.progress)
+_STOPPED = _jobs.c.cancel_requested_at.is_not(None)
+
+ENQUEUE = _enqueue()
+CLAIM = _claim()
+COMPLETE = _leave(
+    AttemptOutcome.COMPLETED,
+    None,
+    status=JobStatus.COMPLETED.value,
+    result=_json("new_result"),
+    error=None,
+    progress=_LAST_PROGRESS,
+    **_ENDED,
+)
+FAIL = _leave(
+    AttemptOutcome.FAILED,
+    _json("whole_error"),
+    status=JobStatus.FAILED.value,
+    error=_json("new_error"),
+    failures=_jobs.c.failures + 1,
+    progress=_LAST_PROGRESS,
+    **_ENDED,
+)
+RETRY = _leave(
+    AttemptOutcome.RETRIED,
+    _json("whole_error"),
+    status=case((_STOPPED, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
+    completed_at=case((_STOPPED, func.now())),
+    error=_json("new_error"),
+    failures=_jobs.c.failures + 1,
+    run_at=func.now() + bindparam("after", type_=Interval),
+    sent_at=None,
+    **UNLEASED,
+)
+STOP = _leave(
+    AttemptOutcome.CANCELLED,
+    None,
+    status=JobStatus.CANCELLED.value,
+    progress=_LAST_PROGRESS,
+    **_ENDED,
+)
