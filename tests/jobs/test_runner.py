@@ -170,6 +170,31 @@ def test_result_that_the_database_refuses_fails_the_job_at_once(run, session, st
     assert "too large for jsonb" in job["error"]["message"]
 
 
+@pytest.mark.parametrize("state", ["40001", "40P01", "25006", "57P01"])
+def test_result_is_recorded_when_the_database_refuses_only_once(run, session, state):
+    # Nothing of a sequence is rolled back.
+    session.execute(
+        text(f"""
+            CREATE SEQUENCE refusals;
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN
+                IF nextval('refusals') = 1 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{state}'; END IF;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER refuse BEFORE UPDATE ON holdfast.jobs
+            FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION refuse();
+        """)
+    )
+    session.commit()
+
+    def work(job: JobContext) -> str:
+        return "done"
+
+    decision, job_id = run(work)
+    assert decision == Complete("done")
+    assert job_row(session, job_id)["status"] == "completed"
+
+
 def test_arguments_that_no_longer_fit_fail_the_job_at_once(runner, queue, holdfast, session):
     _, job_id = queue(count, words="one")
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from holdfast.errors import DatabaseUnavailable
 
@@ -24,14 +25,17 @@ def reason(error: Exception) -> str:
     return f"{type(original).__name__}: {said or original}".strip()
 
 
-def is_away(error: DBAPIError) -> bool:
+def is_away(error: DBAPIError | NoFreeConnection) -> bool:
     """Whether the database could not be reached or could not serve, so that trying again may help.
 
-    By SQLSTATE class (PostgreSQL documentation, appendix A): connections, resources, an operator's doing;
-    no state at all means that the server did not answer.
+    By SQLSTATE class (PostgreSQL documentation, appendix A): connections, transactions that gave way,
+    resources, an operator's doing, and a server that only reads, which is how one looks that was replaced; no
+    state at all means that the server did not answer.
     """
+    if isinstance(error, NoFreeConnection):
+        return True
     state = getattr(error.orig, "sqlstate", None)
-    return state is None or state[:2] in ("08", "53", "57")
+    return state is None or state[:2] in ("08", "40", "53", "57") or state == "25006"
 
 
 def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float = 0.1) -> T:
@@ -46,7 +50,7 @@ def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float =
     while True:
         try:
             return operation()
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError, NoFreeConnection) as error:
             if not is_away(error):
                 raise
             if time.monotonic() + pause > deadline:
