@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -102,7 +103,7 @@ class RelayThread:
 
     Args:
         relay: what to run once a second.
-        database: where leases are renewed.
+        database: where leases are renewed; its pool is one that no user code can exhaust.
         worker: whose leases they are.
         running: the jobs this worker runs just now.
     """
@@ -114,6 +115,7 @@ class RelayThread:
         self._database = database
         self._worker = worker
         self._running = running
+        self._rescue_from = 0.0
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(self._relay_round, 1.0), name="holdfast-relay"),
@@ -154,8 +156,15 @@ class RelayThread:
                 log.warning("%s: %s", threading.current_thread().name, reason(error))
 
     def _relay_round(self) -> None:
-        self._relay.rescue()
-        self._relay.send_due()
+        try:
+            if time.monotonic() >= self._rescue_from:
+                self._relay.rescue()
+            self._relay.send_due()
+        except SQLAlchemyError:
+            # While PostgreSQL is away nobody can renew, so that leases run out under living workers. They are
+            # given the time of one lease to say so when it is back.
+            self._rescue_from = time.monotonic() + self._worker.lease.total_seconds()
+            raise
         self._relay.resend_lost()
 
     def _renew_leases(self) -> None:
