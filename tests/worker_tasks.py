@@ -45,11 +45,16 @@ def die(job: JobContext) -> None:
 def work_at(job: JobContext, gate: Path) -> int:
     """Say who is at work, wait until the gate opens, and leave one effect; returns the attempt."""
     arrive(job, gate)
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not gate.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_opening(gate)
     leave_effect(job)
+    return job.attempt
+
+
+def work_on_a_connection(job: JobContext, gate: Path) -> int:
+    with holdfast.database.session() as session:
+        session.execute(text("SELECT 1"))
+        arrive(job, gate)
+        await_opening(gate)
     return job.attempt
 
 
@@ -70,6 +75,13 @@ def arrive(job, gate):
     draft.replace(mark)
 
 
+def await_opening(gate):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not gate.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def leave_effect(job):
     with job.transaction() as session:
         session.execute(
@@ -80,7 +92,7 @@ def leave_effect(job):
 
 def register(holdfast):
     """Register all of them, retried at once."""
-    for function in (add, where, keep_secret, fail_once, die, work_at, work_at_async):
+    for function in (add, where, keep_secret, fail_once, die, work_at, work_at_async, work_on_a_connection):
         holdfast.task(retry_delay=0)(function)
     holdfast.task(retries=0)(fail)
 

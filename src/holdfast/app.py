@@ -93,8 +93,10 @@ class Holdfast:
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
         self._runner = Runner(self.database, self._show_progress)
-        relay = Relay(self.database, carrier)
-        self.celery.steps["worker"].add(worker_step(relay, self.database, self._identity))
+        # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
+        keeping = Database(lambda: required(self.urls.database_url), pool_size=2)
+        step = worker_step(Relay(keeping, carrier), keeping, self._identity)
+        self.celery.steps["worker"].add(step)
         self.celery.steps["consumer"].add(SurviveBrokerLoss)
 
     @cached_property

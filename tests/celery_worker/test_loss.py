@@ -126,6 +126,19 @@ def test_job_lives_longer_than_its_lease_while_its_worker_does(
     assert await_status(job_id, "completed")["result"] == 1
 
 
+def test_job_that_holds_every_connection_keeps_its_lease(start_worker, enqueue, await_status, session, gate):
+    start_worker(pool="threads", HOLDFAST_DATABASE_POOL_SIZE="1")
+    job_id = enqueue("work_on_a_connection", gate=gate.path)
+    gate.await_arrival(1)
+    first_lease = job_row(session, job_id)["lease_expires_at"]
+    wait_for(
+        lambda: (job_row(session, job_id)["lease_expires_at"] - first_lease).total_seconds() > 2,
+        "a lease renewed several times",
+    )
+    gate.open()
+    assert await_status(job_id, "completed")["result"] == 1
+
+
 @pytest.mark.parametrize(("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async")])
 def test_cancelled_job_stops_in_its_worker(start_worker, enqueue, await_status, session, gate, pool, name):
     start_worker(pool=pool)
