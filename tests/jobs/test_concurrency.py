@@ -99,6 +99,16 @@ def test_job_that_moves_on_first_cannot_be_held(session, other, engine, backgrou
     assert held.result(30) is False
 
 
+def test_renewal_of_many_passes_a_locked_job_by(session, other):
+    locked, free = start_job(session), start_job(session)
+    store.cancel(other, locked.id)
+
+    session.execute(text("SET LOCAL lock_timeout = '5s'"))
+    assert store.renew_leases(session, [locked.id, free.id], worker=WORKER, lease=LEASE) == 1
+    other.rollback()
+    assert store.renew_leases(session, [locked.id, free.id], worker=WORKER, lease=LEASE) == 2
+
+
 def test_rescue_of_many_passes_a_held_job_by(session, other):
     held, free = start_job(session, lease=RAN_OUT), start_job(session, lease=RAN_OUT)
     assert store.hold(session, held.id, held.attempt)

@@ -122,10 +122,19 @@ def claim(session: Session, job_id: UUID, *, worker: str, lease: timedelta) -> C
 
 
 def renew_leases(session: Session, job_ids: Sequence[UUID], *, worker: str, lease: timedelta) -> int:
-    """Extend the leases this worker holds on these jobs; returns how many it still holds."""
+    """Extend the leases this worker holds on these jobs; returns how many were extended.
+
+    A job that somebody has locked is passed by until the next time: one that stays locked must not let the
+    leases of all others run out. A rescue passes it by as well.
+    """
+    held = (
+        select(Job.id)
+        .where(Job.id.in_(job_ids), Job.worker == worker, Job.status == JobStatus.PROCESSING)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
     result = session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids), Job.worker == worker, Job.status == JobStatus.PROCESSING)
+        .where(Job.id.in_(_once(held)), Job.status == JobStatus.PROCESSING)
         .values(lease_expires_at=func.now() + _interval(lease))
     )
     return _rowcount(result)
