@@ -14,7 +14,8 @@ from holdfast import Holdfast, JobContext
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.engines import EmbeddedEngines
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs.relay import BATCH, Relay
+from holdfast.jobs import queries
+from holdfast.jobs.relay import BATCH, UNSTARTED, Relay
 
 SOON = timedelta(seconds=60)
 
@@ -166,6 +167,16 @@ def test_relay_leaves_alone_a_backlog_longer_than_it_counts(make_holdfast, sessi
 
     assert [relay.resend_lost() for _ in range(3)] == [0, 0, 0]
     assert len(waiting()) == BATCH + 200
+
+
+def test_jobs_are_counted_in_each_queue_beside_a_long_one(session):
+    for queue in ["b", "a", "a", "a", "a", "c", "c"]:
+        queue_job(session, queue=queue)
+    make_older(session)
+    queue_job(session, queue="d")  # sent just now
+
+    counts = queries.unstarted_by_queue(session, sent_before=UNSTARTED, limit=3)
+    assert counts == {"a": 3, "b": 1, "c": 2}
 
 
 def test_only_as_many_messages_as_are_missing_are_sent_again(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import bindparam, func, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import Attempt, Job
@@ -96,8 +96,14 @@ def held_attempts(session: Session, attempts: Collection[tuple[UUID, int]]) -> d
 
 
 def unstarted_by_queue(session: Session, *, sent_before: timedelta, limit: int) -> dict[str, int]:
-    """How many queued jobs of each queue were sent `sent_before` ago or earlier; counts `limit` at most."""
+    """How many queued jobs of each queue were sent `sent_before` ago or earlier; counts `limit` of each."""
+    waits = Job.status == JobStatus.QUEUED
+    # The queues, one look into the index for each: reading a whole backlog to find them would take as long.
+    first = select(func.min(Job.queue).label("queue")).where(waits).cte("queues", recursive=True)
+    following = select(func.min(Job.queue)).where(waits, Job.queue > first.c.queue).scalar_subquery()
+    queues = first.union_all(select(following).where(first.c.queue.is_not(None)))
     old = Job.sent_at < func.now() - sent_before
-    sent = select(Job.queue).where(Job.status == JobStatus.QUEUED, Job.run_at <= func.now(), old)
-    counted = sent.limit(limit).subquery()
-    return dict(session.execute(select(counted.c.queue, func.count()).group_by(counted.c.queue)).all())
+    sent = select(Job.id).where(waits, Job.queue == queues.c.queue, Job.run_at <= func.now(), old)
+    counted = sent.limit(limit).lateral("counted")
+    per_queue = select(queues.c.queue, func.count()).join(counted, true()).group_by(queues.c.queue)
+    return dict(session.execute(per_queue).all())
