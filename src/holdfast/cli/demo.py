@@ -68,7 +68,7 @@ def demo() -> None:
 def _show(remote: Remote, files: list[Path], console: Console) -> None:
     console.print("[bold]4.[/] Upload, ingest, follow")
     started = time.monotonic()
-    failures = ingest_files(remote, files, "readmes", console)
+    failures = ingest_files(remote, {file.name: file for file in files}, "readmes", console)
     seconds = time.monotonic() - started
     console.print(f"   {len(files) - failures} of {len(files)} documents ingested in {seconds:.1f} s")
     console.print("[bold]5.[/] Search")

@@ -23,8 +23,12 @@ def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders to take all documents from.")],
     collection: Collection = "default",
 ) -> None:
-    """Ingest documents, and follow them until they can be searched. Exit code 1: some could not be."""
-    files = list(_files(paths))
+    """Ingest documents, and follow them until they can be searched. Exit code 1: some could not be.
+
+    A file is known by its name, one out of a folder by its way there: `docs > guide > intro.md`. Ingested
+    again, it replaces what it was.
+    """
+    files = _named(paths)
     with connected(Settings()) as remote:
         failures = ingest_files(remote, files, collection, Console())
     if failures:
@@ -60,12 +64,30 @@ def show_hits(console: Console, found: dict[str, Any]) -> None:
         console.print(f"{place}\n   {escape(shortened)}", highlight=False)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _named(paths: Iterable[Path]) -> dict[str, Path]:
+    """The files under the names of their documents; two of one name would replace each other unnoticed."""
+    named: dict[str, Path] = {}
+    for name, path in _files(paths):
+        other = named.setdefault(name, path)
+        if not other.samefile(path):
+            raise ConfigurationError(
+                f"{other} and {path} would both be called {name!r}, and one would replace the other. "
+                "Name the folder above them, or give each a collection of its own."
+            )
+    if not named:
+        raise ConfigurationError("No file in there is of a type that can be ingested.")
+    return named
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if path.is_dir():
+            # Not by slashes: of a path the API keeps the last part, and many folders hold an `index.html`.
+            top = path.resolve().name
             inside = (file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix)
-            yield from (file for file in inside if is_supported_name(file.name))
+            for file in (file for file in inside if is_supported_name(file.name)):
+                yield " > ".join((top, *file.relative_to(path).parts)), file
         elif path.is_file():
-            yield path
+            yield path.name, path
         else:
             raise ConfigurationError(f"{path} is neither a file nor a folder.")

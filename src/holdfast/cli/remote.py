@@ -38,14 +38,14 @@ class Remote:
         """What the API answers to a JSON body."""
         return self._answer(self._send("POST", path, json=body))
 
-    def upload(self, path: Path, collection: str) -> dict[str, Any]:
-        """Upload a file for ingestion, streaming it."""
+    def upload(self, path: Path, collection: str, *, name: str) -> dict[str, Any]:
+        """Upload a file for ingestion under this name, streaming it."""
         with path.open("rb") as file:
             answer = self._send(
                 "POST",
                 "/v1/documents/ingest",
                 data={"collection": collection},
-                files={"file": (path.name, file)},
+                files={"file": (name, file)},
             )
         return self._answer(answer)
 

@@ -1,7 +1,7 @@
 """Uploading many files and watching them being ingested, a bar for each."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ IN_FLIGHT = 16
 POLL_SECONDS = 0.2
 
 
-def ingest_files(remote: Remote, files: Sequence[Path], collection: str, console: Console) -> int:
-    """Upload files and follow their jobs to the end; returns how many could not be ingested."""
+def ingest_files(remote: Remote, files: Mapping[str, Path], collection: str, console: Console) -> int:
+    """Upload files by name and follow their jobs to the end; returns how many could not be ingested."""
     with _progress(console) as progress:
         watch = _Watch(remote, progress, len(files))
-        for path in files:
+        for name, path in files.items():
             while watch.is_full:
                 watch.look()
-            watch.upload(path, collection)
+            watch.upload(name, path, collection)
         while not watch.is_empty:
             watch.look()
     return watch.failures
@@ -48,14 +48,14 @@ class _Watch:
     def is_empty(self) -> bool:
         return not self._bars
 
-    def upload(self, path: Path, collection: str) -> None:
+    def upload(self, name: str, path: Path, collection: str) -> None:
         try:
-            accepted = self._remote.upload(path, collection)
+            accepted = self._remote.upload(path, collection, name=name)
         except RequestRefused as error:
-            self._fail(path.name, error.code, error.message)
+            self._fail(name, error.code, error.message)
             return
-        bar = self._progress.add_task(escape(path.name), total=None, note="queued")
-        self._bars[accepted["job_id"]] = (path.name, bar)
+        bar = self._progress.add_task(escape(name), total=None, note="queued")
+        self._bars[accepted["job_id"]] = (name, bar)
 
     def look(self) -> None:
         time.sleep(POLL_SECONDS)
