@@ -57,7 +57,7 @@ def test_a_document_that_cannot_be_read_is_told_with_exit_code_1(up, run, folder
     assert "broken.pdf malformed" in ingested.stdout
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_stops_all_it_started(up, folder, sign):
     started = psutil.Process(up.pid).children(recursive=True) + processes_of(folder)
     assert len(started) >= 4  # API, worker, PostgreSQL, Valkey; and the workers' children

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from holdfast.cli.documents import show_hits
 from holdfast.cli.remote import Remote
-from holdfast.cli.services import Service, running, wait_until_ready
+from holdfast.cli.services import Service, end_as_by_ctrl_c, running, wait_until_ready
 from holdfast.cli.uploading import ingest_files
 from holdfast.settings import Settings
 
@@ -41,6 +41,7 @@ def demo() -> None:
     from holdfast.app import Holdfast
 
     started = time.monotonic()
+    end_as_by_ctrl_c()
     console = Console()
     home = (Settings().home / "demo").absolute()
     shutil.rmtree(home, ignore_errors=True)

@@ -1,9 +1,7 @@
 """`up`, `api`, `worker` and `migrate`: running the parts."""
 
 import logging
-import signal
 import socket
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +9,7 @@ from rich.console import Console
 
 from holdfast.cli.loading import load_holdfast
 from holdfast.cli.local_key import key_file, make_local_key
-from holdfast.cli.services import Service, running, supervise, wait_until_ready
+from holdfast.cli.services import Service, end_as_by_ctrl_c, running, supervise, wait_until_ready
 from holdfast.errors import ConfigurationError, DatabaseUnavailable
 from holdfast.settings import Settings
 
@@ -66,7 +64,7 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2
     from holdfast.migrations import upgrade
 
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_by_ctrl_c()
     _check_free(host, port)
     holdfast = load_holdfast()
     with console.status("Starting the engines"):
@@ -113,7 +111,3 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(f"Port {port} of {host} cannot be used: {error.strerror}.") from error
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -66,13 +67,13 @@ class Service:
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> None:
-        """Ask it to end, and end it when it has not done so in half a minute."""
+        """Ask it to end, and end it after half a minute or when the user insists with another Ctrl-C."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -81,13 +82,22 @@ class Service:
 @contextmanager
 def running(services: Sequence[Service]) -> Iterator[None]:
     """Run services for the length of the block; the last started is stopped first."""
-    try:
+    # A stack, so that all are stopped whatever happens while one of them is.
+    with contextlib.ExitStack() as started:
         for service in services:
+            started.callback(service.stop)
             service.start()
         yield
-    finally:
-        for service in reversed(services):
-            service.stop()
+
+
+def end_as_by_ctrl_c() -> None:
+    """Let SIGTERM, and SIGHUP when the terminal is closed, end this command as Ctrl-C does.
+
+    Services and engines are out of reach of the terminal: nobody else would stop them.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` leaves it
+            signal.signal(number, _interrupt)
 
 
 def supervise(services: Sequence[Service], tell: Callable[[str], None]) -> None:
@@ -126,3 +136,7 @@ def wait_until_ready(url: str, services: Sequence[Service]) -> None:
                 return
         time.sleep(0.1)
     raise EngineStartError(f"The API did not answer at {url} within {START_SECONDS} seconds.")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
