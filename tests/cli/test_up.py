@@ -90,3 +90,16 @@ def test_a_port_that_is_taken_is_told(up, run, port):
     again = run("up", "--port", str(port))
     assert again.returncode == 1
     assert f"Port {port} of 127.0.0.1 cannot be used" in again.stderr
+
+
+@pytest.fixture
+def _behind_a_proxy(environment):
+    environment["HTTP_PROXY"] = environment["http_proxy"] = "http://127.0.0.1:1"
+    environment.pop("NO_PROXY", None)
+    environment.pop("no_proxy", None)
+
+
+@pytest.mark.usefixtures("_behind_a_proxy")
+def test_a_proxy_is_not_asked_for_this_machine(request, run):
+    request.getfixturevalue("up")
+    assert run("jobs", "list").returncode == 0

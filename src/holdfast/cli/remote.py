@@ -12,6 +12,7 @@ from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 
 _TIMEOUT = httpx.Timeout(30, write=None)
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 class RequestRefused(HoldfastError):
@@ -27,7 +28,11 @@ class Remote:
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT)
+        # A proxy of the environment is for what is elsewhere.
+        is_here = httpx.URL(url).host in _THIS_MACHINE
+        self._http = httpx.Client(
+            base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT, trust_env=not is_here
+        )
 
     def get(self, path: str, **parameters: object) -> dict[str, Any]:
         """The JSON at a path; parameters that are `None` are left out."""
