@@ -27,12 +27,26 @@ def test_migrating_twice_is_harmless(run):
     assert run("migrate").returncode == 0
 
 
-def test_a_database_that_is_away_is_one_line(run, environment):
+@pytest.mark.parametrize("command", ["migrate", "keys list", "keys create alice", "keys revoke hf_0", "up"])
+def test_a_database_that_is_away_is_one_line(run, environment, port, command):
     environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
-    migrated = run("migrate")
-    assert migrated.returncode == 1
-    assert "database_unavailable" in migrated.stderr
-    assert "Traceback" not in migrated.stderr
+    done = run(*command.split(), *(["--port", str(port)] if command == "up" else []))
+    assert done.returncode == 1
+    assert "database_unavailable" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_without_tables_says_how_to_make_them(run, environment, empty_database_url):
+    environment["DATABASE_URL"] = empty_database_url
+    created = run("keys", "create", "alice")
+    assert created.returncode == 1
+    assert "holdfast migrate" in created.stderr
+    assert "Traceback" not in created.stderr
+
+
+def test_a_name_is_listed_as_it_was_given(run):
+    run("keys", "create", "[/alice]")
+    assert "[/alice]" in run("keys", "list").stdout
 
 
 def test_without_a_server_the_error_says_how_to_start_one(run, environment, port):

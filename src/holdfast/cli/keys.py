@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from holdfast.cli.loading import load_holdfast
+from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.errors import ConfigurationError
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -24,7 +25,7 @@ def create(
     from holdfast.jobs import keys
 
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
-    with load_holdfast().database.transaction() as session:
+    with database_errors(), load_holdfast().database.transaction() as session:
         _, token = keys.create_key(session, name, expires_in=expires_in)
     typer.echo(token)
 
@@ -35,11 +36,11 @@ def list_() -> None:
     from holdfast.jobs import keys
 
     table = Table("prefix", "name", "created", "expires", "revoked")
-    with load_holdfast().database.session() as session:
+    with database_errors(), load_holdfast().database.session() as session:
         for key in keys.list_keys(session):
             times = (key.created_at, key.expires_at, key.revoked_at)
             shown = (f"{time:%Y-%m-%d %H:%M}" if time else "" for time in times)
-            table.add_row(f"hf_{key.prefix}", key.name, *shown)
+            table.add_row(f"hf_{key.prefix}", escape(key.name), *shown)
     Console().print(table)
 
 
@@ -48,7 +49,7 @@ def revoke(prefix: Annotated[str, typer.Argument(help="The key's prefix, such as
     """Revoke a key."""
     from holdfast.jobs import keys
 
-    with load_holdfast().database.transaction() as session:
+    with database_errors(), load_holdfast().database.transaction() as session:
         is_revoked = keys.revoke_key(session, prefix)
     if not is_revoked:
         raise ConfigurationError(f"There is no valid key {prefix}.")

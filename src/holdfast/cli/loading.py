@@ -1,10 +1,12 @@
-"""Which `Holdfast` a command works for."""
+"""Which `Holdfast` a command works for, and what is said when its database does not."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from holdfast.errors import ConfigurationError
+from holdfast.errors import ConfigurationError, DatabaseUnavailable
 from holdfast.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,3 +33,24 @@ def load_holdfast(target: str | None = None) -> "Holdfast":
     if not isinstance(found, Holdfast):
         raise ConfigurationError(f"{target!r} is a {type(found).__name__}, not a Holdfast.")
     return found
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Say in a line what went wrong with the database in the block.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached, or is too busy.
+        ConfigurationError: it has no tables yet, or refused what was asked.
+    """
+    from psycopg.errors import UndefinedTable
+    from sqlalchemy.exc import DBAPIError, OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"The database cannot be used: {error.orig}") from error
+    except DBAPIError as error:
+        if isinstance(error.orig, UndefinedTable):
+            raise ConfigurationError("The database is empty. Run `holdfast migrate` first.") from error
+        raise ConfigurationError(f"The database refused: {error.orig}") from error

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from holdfast.cli.loading import load_holdfast
+from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.local_key import key_file, make_local_key
 from holdfast.cli.services import Service, end_as_by_ctrl_c, running, supervise, wait_until_ready
-from holdfast.errors import ConfigurationError, DatabaseUnavailable
+from holdfast.errors import ConfigurationError
 from holdfast.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,15 +24,11 @@ App = Annotated[str | None, typer.Option(help="The Holdfast to run, as module:at
 
 def migrate(app: App = None) -> None:
     """Bring the database's schema up to date; harmless to repeat, and to run in several places at once."""
-    from sqlalchemy.exc import OperationalError
-
     from holdfast.migrations import upgrade
 
     holdfast = load_holdfast(app)
-    try:
+    with database_errors():
         upgrade(holdfast.database.engine)
-    except OperationalError as error:
-        raise DatabaseUnavailable(f"The database could not be migrated: {error.orig}") from error
 
 
 def api(app: App = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
@@ -67,9 +63,9 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2
     end_as_by_ctrl_c()
     _check_free(host, port)
     holdfast = load_holdfast()
-    with console.status("Starting the engines"):
+    with console.status("Starting the engines"), database_errors():
         upgrade(holdfast.database.engine)
-    token = make_local_key(holdfast)
+        token = make_local_key(holdfast)
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, not bound
     services = [
         Service("api", ["api", "--host", host, "--port", str(port)]),
