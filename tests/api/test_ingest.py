@@ -143,7 +143,9 @@ async def test_a_bad_collection_name_is_refused(client, session, uploads, name):
 )
 async def test_a_body_that_is_no_form_is_refused(client, session, uploads, content_type, status, code):
     headers = {} if content_type is None else {"Content-Type": content_type}
-    assert_problem(await ingest(client, forms.form(FILE), headers), status, code)
+    response = await ingest(client, forms.form(FILE), headers)
+    assert_problem(response, status, code)
+    assert response.headers["Connection"] == "close"
     assert nothing_happened(session, uploads)
 
 
@@ -173,7 +175,9 @@ async def test_an_upload_that_says_it_is_over_the_limit_is_not_read(client, sess
         yield b""
 
     headers = forms.HEADERS | {"Content-Length": "1000000"}
-    assert_problem(await ingest(client, unread(), headers), 413, "upload_too_large")
+    response = await ingest(client, unread(), headers)
+    assert_problem(response, 413, "upload_too_large")
+    assert response.headers["Connection"] == "close"
     assert nothing_happened(session, uploads)
 
 

@@ -49,8 +49,8 @@ async def received_upload(
         Refused: the form or its file cannot be taken; nothing was stored.
         StorageUnavailable: the store cannot be reached.
     """
-    form = _UploadForm(request, max_bytes)
     try:
+        form = _UploadForm(request, max_bytes)
         await form.find_file()
         upload = await store.save(form.content())
     except Refused as refused:
