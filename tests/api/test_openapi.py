@@ -1,8 +1,16 @@
+import json
 import re
 
 import pytest
+from pydantic import TypeAdapter
 
-from holdfast.api import create_app
+from holdfast.api import (
+    create_app,
+    get_documents_router,
+    get_health_router,
+    get_jobs_router,
+    get_search_router,
+)
 
 
 @pytest.fixture
@@ -51,3 +59,33 @@ def test_the_upload_form_is_documented(schema):
 def test_every_reference_leads_somewhere(schema):
     names = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
     assert names <= set(schema["components"]["schemas"])
+
+
+def test_every_request_and_answer_has_an_example(schema):
+    for path, method, operation in operations(schema):
+        bodies = [operation["requestBody"]] if "requestBody" in operation else []
+        for body in (*bodies, *operation["responses"].values()):
+            for content in body.get("content", {}).values():
+                assert has_example(schema, content), f"{method} {path}"
+
+
+def has_example(schema, content):
+    """Whether there is an example of the whole, or of all that must be in a problem."""
+    if "example" in content:
+        return True
+    model = schema["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+    return "examples" in model or all("examples" in model["properties"][name] for name in model["required"])
+
+
+def test_examples_are_what_the_api_answers():
+    routers = (get_jobs_router(), get_documents_router(), get_search_router(), get_health_router())
+    shown = 0
+    for route in (route for router in routers for route in router.routes):
+        # As they were given: the schema leaves null out.
+        answer = route.responses.get(route.status_code or 200)
+        if answer is not None:
+            example = answer["content"]["application/json"]["example"]
+            model = TypeAdapter(route.response_model)
+            assert model.dump_python(model.validate_json(json.dumps(example)), mode="json") == example
+            shown += 1
+    assert shown == 11

@@ -7,7 +7,9 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from holdfast.api import examples
 from holdfast.api.dependencies import Owner, Session
+from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import (
@@ -43,19 +45,20 @@ _UPLOAD_FORM: Final[dict[str, Any]] = {
                             "default": DEFAULT_COLLECTION,
                         },
                     },
-                }
+                },
+                "example": {"file": "(the bytes of handbook.pdf)", "collection": DEFAULT_COLLECTION},
             }
         },
     }
 }
-_ACCEPTED: Final[dict[int | str, dict[str, Any]]] = {
-    202: {
-        "headers": {
-            "Location": {"description": "The job.", "schema": {"type": "string"}},
-            "Retry-After": {"description": "Seconds until to ask.", "schema": {"type": "integer"}},
-        }
-    }
-}
+_ACCEPTED: Final = answers(
+    202,
+    examples.ACCEPTED_DOCUMENT,
+    headers={
+        "Location": {"description": "The job.", "schema": {"type": "string"}},
+        "Retry-After": {"description": "Seconds until to ask.", "schema": {"type": "integer"}},
+    },
+)
 
 
 def get_documents_router() -> APIRouter:
@@ -67,11 +70,17 @@ def get_documents_router() -> APIRouter:
         openapi_extra=_UPLOAD_FORM,
         responses={**_ACCEPTED, **problem_responses(400, 401, 413, 415, 422, 503)},
     )(ingest_document)
-    router.get("/documents", responses=problem_responses(401, 422, 503))(list_documents)
+    router.get(
+        "/documents", responses={**answers(200, examples.DOCUMENTS), **problem_responses(401, 422, 503)}
+    )(list_documents)
     one = "/documents/{document_id}"
-    router.get(one, responses=problem_responses(401, 404, 422, 503))(get_document)
+    router.get(one, responses={**answers(200, examples.DOCUMENT), **problem_responses(401, 404, 422, 503)})(
+        get_document
+    )
     router.delete(one, status_code=204, responses=problem_responses(401, 404, 422, 503))(delete_document)
-    router.get("/collections", responses=problem_responses(401, 503))(list_collections)
+    router.get(
+        "/collections", responses={**answers(200, examples.COLLECTIONS), **problem_responses(401, 503)}
+    )(list_collections)
     router.delete("/collections/{name}", status_code=204, responses=problem_responses(401, 404, 422, 503))(
         delete_collection
     )

@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from sqlalchemy import text
 from starlette.requests import Request
 
+from holdfast.api import examples
+from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import Health, Readiness
@@ -19,8 +21,8 @@ _PATIENCE_SECONDS: Final = 2
 def get_health_router() -> APIRouter:
     """The routes `/healthz` and `/readyz`, which need no key."""
     router = APIRouter(tags=["health"], generate_unique_id_function=operation_id)
-    router.get("/healthz")(healthz)
-    router.get("/readyz", responses=problem_responses(503))(readyz)
+    router.get("/healthz", responses=answers(200, examples.HEALTH))(healthz)
+    router.get("/readyz", responses={**answers(200, examples.READINESS), **problem_responses(503)})(readyz)
     return router
 
 

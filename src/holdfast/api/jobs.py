@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
+from holdfast.api import examples
 from holdfast.api.dependencies import Owner, Session
+from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
@@ -27,33 +29,43 @@ _LONGEST_WAIT_SECONDS: Final = 60
 
 AnyJob = TypeVar("AnyJob", Job, Row[Any])
 
+_RETRY_AFTER: Final = {
+    "description": "Seconds until it is worth asking again, while the job is not finished.",
+    "schema": {"type": "integer"},
+}
 _REVALIDATION: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "headers": {
+    **answers(
+        200,
+        examples.JOB,
+        headers={
             "ETag": {"description": "Weak; for `If-None-Match`.", "schema": {"type": "string"}},
-            "Retry-After": {
-                "description": "Seconds until it is worth asking again, while the job is not finished.",
-                "schema": {"type": "integer"},
-            },
-        }
-    },
+            "Retry-After": _RETRY_AFTER,
+        },
+    ),
     304: {"description": "Nothing has changed since the `ETag` in `If-None-Match`"},
 }
+_CANCELLING: Final = answers(
+    202,
+    examples.CANCELLED_JOB,
+    headers={
+        "Location": {"description": "The job.", "schema": {"type": "string"}},
+        "Retry-After": _RETRY_AFTER,
+    },
+)
 
 
 def get_jobs_router() -> APIRouter:
     """The routes under `/v1/jobs`, for an application that `attach` was called for."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"], generate_unique_id_function=operation_id)
-    router.get("", responses=problem_responses(401, 422, 503))(list_jobs)
+    router.get("", responses={**answers(200, examples.JOBS), **problem_responses(401, 422, 503)})(list_jobs)
     router.get(
         "/{job_id}",
         response_model=JobView,
         responses={**_REVALIDATION, **problem_responses(401, 403, 404, 422, 503)},
     )(get_job)
-    router.get("/{job_id}/attempts", responses=problem_responses(401, 403, 404, 422, 503))(list_attempts)
-    router.post("/{job_id}/cancel", status_code=202, responses=problem_responses(401, 403, 404, 422, 503))(
-        cancel_job
-    )
+    of_one_job = problem_responses(401, 403, 404, 422, 503)
+    router.get("/{job_id}/attempts", responses={**answers(200, examples.ATTEMPTS), **of_one_job})(list_attempts)
+    router.post("/{job_id}/cancel", status_code=202, responses={**_CANCELLING, **of_one_job})(cancel_job)
     return router
 
 

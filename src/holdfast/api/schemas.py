@@ -6,12 +6,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
+from holdfast.api.examples import DOCUMENT_ID, JOB_ID
 from holdfast.documents.views import CollectionView, DocumentView, Hit
 from holdfast.states import AttemptOutcome, JobStatus
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-_JOB_ID = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
-_DOCUMENT_ID = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
 
 
 def _without_nul(text: str) -> str:
@@ -46,10 +45,12 @@ class Problem(BaseModel):
     type: str = Field(examples=["urn:holdfast:problem:job_not_found"])
     title: str = Field(examples=["There is no such job"])
     status: int = Field(examples=[404])
-    detail: str
+    detail: str = Field(examples=["No job has this id."])
     code: str = Field(description="Stable; made for programs.", examples=["job_not_found"])
-    request_id: str = Field(description="Also in `X-Request-ID`, and in the server's log.")
-    retryable: bool = Field(description="Whether the same request may succeed later.")
+    request_id: str = Field(
+        description="Also in `X-Request-ID`, and in the server's log.", examples=["5f0c7f6f2b9d4c1ea83f7e10"]
+    )
+    retryable: bool = Field(description="Whether the same request may succeed later.", examples=[False])
     errors: list[InvalidField] | None = None
 
 
@@ -73,7 +74,7 @@ class JobFailure(BaseModel):
 class JobView(BaseModel):
     """A job. Its arguments are not shown: they may hold what only the task should see."""
 
-    id: UUID = Field(examples=[_JOB_ID])
+    id: UUID = Field(examples=[JOB_ID])
     task: str = Field(examples=["ingest_document"])
     queue: str = Field(examples=["default"])
     status: JobStatus
@@ -88,7 +89,7 @@ class JobView(BaseModel):
     completed_at: datetime | None
     cancel_requested_at: datetime | None
     run_at: datetime = Field(description="Not started before this time.")
-    urls: dict[str, str] = Field(examples=[{"job": f"/v1/jobs/{_JOB_ID}"}])
+    urls: dict[str, str] = Field(examples=[{"job": f"/v1/jobs/{JOB_ID}"}])
 
 
 class JobPage(BaseModel):
@@ -121,11 +122,11 @@ class AttemptList(BaseModel):
 class DocumentAccepted(BaseModel):
     """An upload was stored and will be ingested; follow the job at its URL."""
 
-    job_id: UUID = Field(examples=[_JOB_ID])
-    document_id: UUID = Field(examples=[_DOCUMENT_ID])
+    job_id: UUID = Field(examples=[JOB_ID])
+    document_id: UUID = Field(examples=[DOCUMENT_ID])
     status: JobStatus = JobStatus.QUEUED
     urls: dict[str, str] = Field(
-        examples=[{"job": f"/v1/jobs/{_JOB_ID}", "document": f"/v1/documents/{_DOCUMENT_ID}"}]
+        examples=[{"job": f"/v1/jobs/{JOB_ID}", "document": f"/v1/documents/{DOCUMENT_ID}"}]
     )
 
 

@@ -3,7 +3,9 @@
 from fastapi import APIRouter
 from starlette.requests import Request
 
+from holdfast.api import examples
 from holdfast.api.dependencies import Owner, Session
+from holdfast.api.examples import answers
 from holdfast.api.limited_bodies import LimitedBodyRoute
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
@@ -19,7 +21,13 @@ def get_search_router() -> APIRouter:
         generate_unique_id_function=operation_id,
         route_class=LimitedBodyRoute,
     )
-    router.post("/search", responses=problem_responses(400, 401, 404, 413, 422, 502, 503))(search_documents)
+    router.post(
+        "/search",
+        responses={
+            **answers(200, examples.SEARCH_RESULTS),
+            **problem_responses(400, 401, 404, 413, 422, 502, 503),
+        },
+    )(search_documents)
     return router
 
 

@@ -1,0 +1,101 @@
+"""What the API answers, by example: shown in its OpenAPI, and held to its models by a test."""
+
+from typing import Any, Final
+
+JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
+DOCUMENT_ID: Final = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
+_JOB_URL: Final = f"/v1/jobs/{JOB_ID}"
+
+JOB: Final[dict[str, Any]] = {
+    "id": JOB_ID,
+    "task": "ingest_document",
+    "queue": "default",
+    "status": "processing",
+    "progress": {"current": 40, "total": 129, "message": "indexing"},
+    "result": None,
+    "error": None,
+    "metadata": {},
+    "attempt": 1,
+    "max_attempts": 4,
+    "created_at": "2026-11-22T10:15:30.120000Z",
+    "started_at": "2026-11-22T10:15:30.145000Z",
+    "completed_at": None,
+    "cancel_requested_at": None,
+    "run_at": "2026-11-22T10:15:30.120000Z",
+    "urls": {"job": _JOB_URL, "attempts": f"{_JOB_URL}/attempts", "cancel": f"{_JOB_URL}/cancel"},
+}
+CANCELLED_JOB: Final[dict[str, Any]] = {
+    **JOB,
+    "status": "cancelled",
+    "progress": None,
+    "attempt": 0,
+    "started_at": None,
+    "completed_at": "2026-11-22T10:15:31.500000Z",
+    "cancel_requested_at": "2026-11-22T10:15:31.500000Z",
+}
+JOBS: Final[dict[str, Any]] = {"data": [JOB], "has_more": False, "first_id": JOB_ID, "last_id": JOB_ID}
+ATTEMPTS: Final[dict[str, Any]] = {
+    "data": [
+        {
+            "attempt": 1,
+            "started_at": "2026-11-22T10:15:30.145000Z",
+            "ended_at": "2026-11-22T10:15:32.902000Z",
+            "outcome": "completed",
+            "error": None,
+        }
+    ]
+}
+ACCEPTED_DOCUMENT: Final[dict[str, Any]] = {
+    "job_id": JOB_ID,
+    "document_id": DOCUMENT_ID,
+    "status": "queued",
+    "urls": {"job": _JOB_URL, "document": f"/v1/documents/{DOCUMENT_ID}"},
+}
+DOCUMENT: Final[dict[str, Any]] = {
+    "id": DOCUMENT_ID,
+    "collection": "default",
+    "name": "handbook.pdf",
+    "is_searchable": True,
+    "job_id": JOB_ID,
+    "status": "completed",
+    "error": None,
+    "media_type": "application/pdf",
+    "title": "Handbook",
+    "size_bytes": 482113,
+    "pages": 61,
+    "chunks": 129,
+    "created_at": "2026-11-22T10:15:30.118000Z",
+    "ingested_at": "2026-11-22T10:15:32.890000Z",
+}
+DOCUMENTS: Final[dict[str, Any]] = {
+    "data": [DOCUMENT],
+    "has_more": False,
+    "first_id": DOCUMENT_ID,
+    "last_id": DOCUMENT_ID,
+}
+COLLECTIONS: Final[dict[str, Any]] = {
+    "data": [
+        {"name": "default", "documents": 1, "chunks": 129, "created_at": "2026-11-22T10:15:30.115000Z"},
+    ]
+}
+SEARCH_RESULTS: Final[dict[str, Any]] = {
+    "mode": "lexical",
+    "data": [
+        {
+            "document_id": DOCUMENT_ID,
+            "document": "handbook.pdf",
+            "index": 17,
+            "text": "A lease is renewed by a heartbeat, three times before it would run out.",
+            "page": 9,
+            "section": None,
+            "score": 1.0759,
+        }
+    ],
+}
+HEALTH: Final[dict[str, Any]] = {"status": "ok"}
+READINESS: Final[dict[str, Any]] = {"status": "ready", "database": "ok", "redis": "ok"}
+
+
+def answers(status: int, example: dict[str, Any], **more: Any) -> dict[int | str, dict[str, Any]]:  # noqa: ANN401 - JSON
+    """The `responses` of a route whose success looks like this."""
+    return {status: {"content": {"application/json": {"example": example}}, **more}}
