@@ -5,9 +5,12 @@ Only the composition roots read settings; all other code is given what it needs.
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class Settings(BaseSettings):
@@ -65,7 +68,9 @@ class Settings(BaseSettings):
         None, description="The key they use; the one `holdfast up` made in the data folder if unset."
     )
 
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+        "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    )
 
     @property
     def lease(self) -> timedelta:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from holdfast.settings import Settings
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -73,3 +75,19 @@ def test_a_path_that_is_not_there_is_told(run):
     ingested = run("ingest", "missing.pdf")
     assert ingested.returncode == 1
     assert "missing.pdf is neither a file nor a folder" in ingested.stderr
+
+
+def test_a_setting_that_cannot_be_read_is_told_without_its_value(run, environment):
+    environment["HOLDFAST_MAX_UPLOAD_MB"] = "plenty"
+    environment["HOLDFAST_LOG_LEVEL"] = "loud"
+    listed = run("keys", "list")
+    assert listed.returncode == 1
+    assert "HOLDFAST_MAX_UPLOAD_MB: Input should be a valid number" in listed.stderr
+    assert "HOLDFAST_LOG_LEVEL: Input should be 'DEBUG'" in listed.stderr
+    assert "plenty" not in listed.stderr
+    assert "Traceback" not in listed.stderr
+
+
+def test_a_log_level_may_be_written_in_small_letters(monkeypatch):
+    monkeypatch.setenv("HOLDFAST_LOG_LEVEL", "debug")
+    assert Settings(_env_file=None).log_level == "DEBUG"

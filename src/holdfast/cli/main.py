@@ -1,13 +1,16 @@
 """The commands, put together, and what an error looks like to a person."""
 
 import sys
+from typing import NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from holdfast.cli import demo, documents, jobs, keys, run
-from holdfast.errors import HoldfastError
+from holdfast.errors import ConfigurationError, HoldfastError
+from holdfast.settings import Settings
 
 app = typer.Typer(
     help="Durable background jobs for AI APIs.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -28,7 +31,24 @@ def main() -> None:
     try:
         app()
     except HoldfastError as error:
-        Console(stderr=True).print(
-            f"[bold red]Error[/] ({error.code}): {escape(error.message)}", highlight=False
-        )
-        sys.exit(1)
+        _fail(error)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        _fail(ConfigurationError(_of_settings(error)))
+
+
+def _fail(error: HoldfastError) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]Error[/] ({error.code}): {escape(error.message)}", highlight=False)
+    sys.exit(1)
+
+
+def _of_settings(error: ValidationError) -> str:
+    # What was given is not repeated: some settings are secrets.
+    faults = [f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
+    return "; ".join(faults) + "."
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return f"HOLDFAST_{name.upper()}" if name in Settings.model_fields else name
