@@ -127,6 +127,14 @@ async def test_readiness_does_not_need_redis(anonymous, settings):
     assert response.json() == {"status": "ready", "database": "ok", "redis": "unreachable"}
 
 
+async def test_readiness_needs_the_tables(settings, empty_database_url):
+    empty = settings.model_copy(update={"database_url": empty_database_url})
+    app = create_app(Holdfast(empty))
+    async with app.router.lifespan_context(app):
+        response = await fetch(app, "/readyz")
+    assert "holdfast migrate" in assert_problem(response, 503, "database_unavailable")["detail"]
+
+
 async def test_a_request_id_is_kept_when_it_is_sane_and_made_otherwise(anonymous):
     assert (await anonymous.get("/healthz", headers={"X-Request-ID": "a.b-1"})).headers[
         "X-Request-ID"

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from fastapi import APIRouter
-from sqlalchemy import text
+from sqlalchemy import func, select
 from starlette.requests import Request
 
 from holdfast.api import examples
@@ -14,6 +14,7 @@ from holdfast.api.problems import Refused
 from holdfast.api.schemas import Health, Readiness
 from holdfast.api.services import reading, services_of
 from holdfast.jobs.database import Database
+from holdfast.jobs.models import SCHEMA, Job
 
 _PATIENCE_SECONDS: Final = 2
 
@@ -32,18 +33,21 @@ async def healthz() -> Health:
 
 
 async def readyz(request: Request) -> Readiness:
-    """The database answers. Redis is reported, and not required."""
+    """The database answers and has its tables. Redis is reported, and not required."""
     holdfast = services_of(request).holdfast
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            await _ask(holdfast.database)
+            has_tables = await _has_tables(holdfast.database)
     except TimeoutError as error:
         detail = f"The database did not answer within {_PATIENCE_SECONDS} s."
         raise Refused("database_unavailable", detail) from error
+    if not has_tables:
+        raise Refused("database_unavailable", "The database has no tables yet: run `holdfast migrate`.")
     reachable = await holdfast.progress.is_reachable()
     return Readiness(redis="ok" if reachable else "unreachable")
 
 
-async def _ask(database: Database) -> None:
+async def _has_tables(database: Database) -> bool:
     async with reading(database) as session:
-        await session.execute(text("SELECT 1"))
+        found = await session.scalar(select(func.to_regclass(f"{SCHEMA}.{Job.__tablename__}")))
+    return found is not None
