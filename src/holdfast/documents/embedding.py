@@ -1,4 +1,4 @@
-"""Embedding chunks without paying for a text twice."""
+"""Embedding chunks, and paying for each text once."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,9 @@ class CachingEmbedder:
     """Embeds through a provider, and keeps what was paid for by model, dimensions and text.
 
     An embedder that costs nothing is asked every time. What a provider returned is saved at once, in a
-    transaction of its own: a job that is killed, retried or superseded afterwards finds it again. Only a
-    process that dies between the provider's answer and that write pays for one batch twice.
+    transaction of its own: a job that is killed, retried or superseded afterwards finds it again. What is on
+    its way is known to nobody else: a text is paid for twice if a process dies between the provider's answer
+    and that write, or when two jobs meet it for the first time at the same moment.
 
     Attributes:
         tokens: what the provider has charged so far.
