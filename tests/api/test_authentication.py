@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+import multipart_forms as forms
 from factories import make_owner, queue_job
 from holdfast.api.known_keys import KnownKeys
 from holdfast.jobs.ids import new_id
@@ -114,3 +115,16 @@ async def test_two_keys_do_not_share_jobs(client, stranger, session, owner):
     assert [job["id"] for job in (await client.get("/v1/jobs")).json()["data"]] == [str(job_id)]
     assert (await stranger.get("/v1/jobs")).json()["data"] == []
     assert make_owner(session)[0].id != owner.id
+
+
+async def test_no_cache_may_give_one_keys_answers_to_another(client):
+    body = forms.form(forms.file("kelp.txt", b"Kelp anchors itself.\n"))
+    urls = (await client.post("/v1/documents/ingest", content=body, headers=forms.HEADERS)).json()["urls"]
+    lists = ("/v1/jobs", "/v1/documents", "/v1/collections", f"{urls['job']}/attempts")
+    for url in (*urls.values(), *lists):
+        response = await client.get(url)
+        assert response.headers["Cache-Control"] == "private, no-cache", url
+    etag = (await client.get(urls["job"])).headers["ETag"]
+    unchanged = await client.get(urls["job"], headers={"If-None-Match": etag})
+    assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (304, "private, no-cache")
+    assert (await client.get("/v1/documents/kelp")).headers["Cache-Control"] == "no-store"

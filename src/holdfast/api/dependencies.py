@@ -14,11 +14,13 @@ from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from holdfast.api.problems import Refused
 from holdfast.api.services import reading, services_of
 from holdfast.jobs import keys
 
+PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 _MAX_TOKEN: Final = 200
 
 _header = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)
@@ -61,6 +63,11 @@ async def transaction(connection: HTTPConnection) -> AsyncIterator[AsyncSession]
     async with services_of(connection).holdfast.database.async_session() as session:
         yield session
         await session.commit()
+
+
+async def private(response: Response) -> None:
+    """Let no cache on the way give what one API key was answered to another."""
+    response.headers.update(PRIVATE)
 
 
 Owner = Annotated[keys.Owner, Depends(authenticate)]

@@ -3,12 +3,12 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api import examples
-from holdfast.api.dependencies import Owner, Session
+from holdfast.api.dependencies import Owner, Session, private
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
@@ -63,7 +63,12 @@ _ACCEPTED: Final = answers(
 
 def get_documents_router() -> APIRouter:
     """The routes under `/v1/documents` and `/v1/collections`, for an application with documents attached."""
-    router = APIRouter(prefix="/v1", tags=["documents"], generate_unique_id_function=operation_id)
+    router = APIRouter(
+        prefix="/v1",
+        tags=["documents"],
+        generate_unique_id_function=operation_id,
+        dependencies=[Depends(private)],
+    )
     router.post(
         "/documents/ingest",
         status_code=202,

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime
 from sqlalchemy import Row
 from sqlalchemy.orm import Session as SyncSession
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api import examples
-from holdfast.api.dependencies import Owner, Session
+from holdfast.api.dependencies import PRIVATE, Owner, Session, private
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
@@ -57,14 +57,20 @@ _CANCELLING: Final = answers(
 def get_jobs_router() -> APIRouter:
     """The routes under `/v1/jobs`, for an application that `attach` was called for."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"], generate_unique_id_function=operation_id)
-    router.get("", responses={**answers(200, examples.JOBS), **problem_responses(401, 422, 503)})(list_jobs)
+    uncached = [Depends(private)]
+    of_all_jobs = {**answers(200, examples.JOBS), **problem_responses(401, 422, 503)}
+    router.get("", responses=of_all_jobs, dependencies=uncached)(list_jobs)
     router.get(
         "/{job_id}",
         response_model=JobView,
         responses={**_REVALIDATION, **problem_responses(401, 403, 404, 422, 503)},
     )(get_job)
     of_one_job = problem_responses(401, 403, 404, 422, 503)
-    router.get("/{job_id}/attempts", responses={**answers(200, examples.ATTEMPTS), **of_one_job})(list_attempts)
+    router.get(
+        "/{job_id}/attempts",
+        responses={**answers(200, examples.ATTEMPTS), **of_one_job},
+        dependencies=uncached,
+    )(list_attempts)
     router.post("/{job_id}/cancel", status_code=202, responses={**_CANCELLING, **of_one_job})(cancel_job)
     return router
 
@@ -77,8 +83,9 @@ async def get_job(job_id: UUID, request: Request, owner: Owner) -> Response:
         job = _checked(found.one_or_none(), owner)
     progress = await _newest_progress(job, holdfast.progress)
     body = _view(job, progress).model_dump_json().encode()
-    headers = {"ETag": f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"', **_waiting(job)}
-    if _matches(request.headers.get("If-None-Match"), headers["ETag"]):
+    etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag, **PRIVATE, **_waiting(job)}
+    if _matches(request.headers.get("If-None-Match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 

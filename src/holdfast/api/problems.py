@@ -193,7 +193,8 @@ def _response(
         retryable=kind.retryable,
         errors=errors,
     )
-    all_headers: dict[str, Any] = {HEADER: request_id, **(headers or {})}
+    # Another key may be answered otherwise, and a moment later this one too.
+    all_headers: dict[str, Any] = {HEADER: request_id, "Cache-Control": "no-store", **(headers or {})}
     if kind.retryable:
         all_headers.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS))
     body = problem.model_dump_json(exclude_none=True)
