@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 
@@ -66,15 +66,22 @@ class Remote:
                 f"{self.url} does not answer ({error}). Start it with `holdfast up`, or set HOLDFAST_URL."
             ) from error
 
-    @staticmethod
-    def _answer(response: httpx.Response) -> dict[str, Any]:
-        try:
-            body = cast("dict[str, Any]", response.json())
-        except ValueError:
-            body = {}
+    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+        body = _object(response)
         if response.is_error:
             raise RequestRefused(response.status_code, body)
+        if not response.is_success or not body:
+            raise ConfigurationError(f"What answers at {self.url} is not Holdfast. Set HOLDFAST_URL.")
         return body
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    """The response's JSON object; an empty one if it has none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 @contextmanager
