@@ -91,3 +91,11 @@ def test_a_setting_that_cannot_be_read_is_told_without_its_value(run, environmen
 def test_a_log_level_may_be_written_in_small_letters(monkeypatch):
     monkeypatch.setenv("HOLDFAST_LOG_LEVEL", "debug")
     assert Settings(_env_file=None).log_level == "DEBUG"
+
+
+@pytest.mark.parametrize("command", ["show", "watch"])
+def test_an_id_that_is_none_is_told(run, environment, command):
+    environment["HOLDFAST_API_KEY"] = "hf_00000000_x"
+    shown = run("jobs", command, "../documents")
+    assert shown.returncode == 2
+    assert "valid UUID" in shown.stderr

@@ -2,6 +2,7 @@
 
 import time
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -23,7 +24,7 @@ COLOURS = {
 }
 
 app = typer.Typer(help="List, show and watch jobs.", no_args_is_help=True)
-JobId = Annotated[str, typer.Argument(help="The job's id.")]
+JobId = Annotated[UUID, typer.Argument(help="The job's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
