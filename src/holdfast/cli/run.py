@@ -16,6 +16,8 @@ from holdfast.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from holdfast.app import Holdfast
+
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs in flight.")]
@@ -74,7 +76,7 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2
     try:
         with running(services):
             wait_until_ready(url, services)
-            _greet(console, url, token, holdfast.settings)
+            _greet(console, url, token, holdfast)
             supervise(services, lambda line: console.print(f"[yellow]{line}"))
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -85,19 +87,29 @@ def _application(target: str | None) -> "FastAPI":
     from holdfast.api import create_app
 
     holdfast = load_holdfast(target)
-    return server.create() if holdfast is server.holdfast else create_app(holdfast)
+    return server.create() if _has_documents(holdfast) else create_app(holdfast)
 
 
-def _greet(console: Console, url: str, token: str | None, settings: Settings) -> None:
+def _has_documents(holdfast: "Holdfast") -> bool:
+    from holdfast import server
+
+    return holdfast is server.holdfast
+
+
+def _greet(console: Console, url: str, token: str | None, holdfast: "Holdfast") -> None:
+    settings = holdfast.settings
     console.print(
         f"\n[bold green]Holdfast is up[/] at [link={url}]{url}[/link], its API described at {url}/docs"
     )
     if token is not None:
         console.print(f"API key: [bold]{token}[/]  (shown once, kept in {key_file(settings)})")
-    console.print(
-        "In another terminal: [cyan]holdfast ingest FILE…[/] and [cyan]holdfast search 'a question'[/]\n",
-        highlight=False,
-    )
+    commands = ["holdfast jobs list"]
+    if _has_documents(holdfast):
+        commands = ["holdfast ingest FILE…", "holdfast search 'a question'"]
+    if settings.url.rstrip("/") != url:
+        commands.insert(0, f"export HOLDFAST_URL={url}")
+    shown = ", ".join(f"[cyan]{command}[/]" for command in commands)
+    console.print(f"In another terminal: {shown}\n", highlight=False, soft_wrap=True)
 
 
 def _check_free(host: str, port: int) -> None:
