@@ -18,3 +18,10 @@ def test_the_demo_ingests_and_searches_real_documents_and_leaves_nothing_running
     assert int(ingested[1]) >= 20
     assert "Connection Pools" in shown.stdout
     assert not processes_of(folder)
+
+
+def test_a_demo_that_fails_says_so_by_its_exit_code(run, environment):
+    environment["HOLDFAST_MAX_UPLOAD_MB"] = "0.00001"
+    shown = run("demo", seconds=240)
+    assert "upload_too_large" in shown.stdout
+    assert shown.returncode == 1

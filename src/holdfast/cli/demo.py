@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 
 from holdfast.cli.documents import show_hits
@@ -37,7 +38,10 @@ NOT_FOR_THE_DEMO = (
 
 
 def demo() -> None:
-    """Ingest the READMEs of the installed Python packages through the API and a worker, and search them."""
+    """Ingest the READMEs of the installed Python packages through the API and a worker, and search them.
+
+    Exit code 1: some could not be ingested.
+    """
     from holdfast.app import Holdfast
 
     started = time.monotonic()
@@ -59,14 +63,16 @@ def demo() -> None:
     with running(services):
         wait_until_ready(url, services)
         console.print(f"[bold]3.[/] API at {url} and a Celery worker are processes of their own")
-        _show(Remote(url, token), files, console)
+        failures = _show(Remote(url, token), files, console)
     console.print(f"\nDone in {time.monotonic() - started:.1f} s; nothing is left running.")
+    if failures:
+        raise typer.Exit(1)
     console.print(
         "Next: [cyan]make up[/], then [cyan].venv/bin/holdfast ingest YOUR-FILES[/]", highlight=False
     )
 
 
-def _show(remote: Remote, files: list[Path], console: Console) -> None:
+def _show(remote: Remote, files: list[Path], console: Console) -> int:
     console.print("[bold]4.[/] Upload, ingest, follow")
     started = time.monotonic()
     failures = ingest_files(remote, {file.name: file for file in files}, "readmes", console)
@@ -77,6 +83,7 @@ def _show(remote: Remote, files: list[Path], console: Console) -> None:
         console.print(f"\n[bold]{query}?[/]")
         show_hits(console, remote.post("/v1/search", {"query": query, "collection": "readmes", "limit": 2}))
     remote.close()
+    return failures
 
 
 def _prepare(holdfast: "Holdfast", console: Console) -> str:
