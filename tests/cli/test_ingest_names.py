@@ -39,6 +39,14 @@ def test_a_folder_may_be_named_in_any_way(named):
     }
 
 
+def test_hidden_files_of_a_folder_are_left_out(named, tmp_path):
+    for name in (".hidden.md", ".venv/licence.txt", "docs/.cache/page.html"):
+        (tmp_path / "work" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "work" / name).write_text("Kelp.")
+    assert len(named(".")) == 3
+    assert named(".hidden.md") == {".hidden.md": ".hidden.md"}
+
+
 def test_files_that_would_replace_each_other_are_told(named):
     with pytest.raises(ConfigurationError, match=r"docs/README.md would both be called 'README.md'"):
         named("README.md", "docs/README.md")

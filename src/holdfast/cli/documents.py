@@ -20,7 +20,9 @@ Collection = Annotated[str, typer.Option(help="The collection to use.")]
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders to take all documents from.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files, or folders to take all documents from but hidden ones.")
+    ],
     collection: Collection = "default",
 ) -> None:
     """Ingest documents, and follow them until they can be searched. Exit code 1: some could not be.
@@ -84,10 +86,17 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
         if path.is_dir():
             # Not by slashes: of a path the API keeps the last part, and many folders hold an `index.html`.
             top = path.resolve().name
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix)
-            for file in (file for file in inside if is_supported_name(file.name)):
-                yield " > ".join((top, *file.relative_to(path).parts)), file
+            for file in sorted(path.rglob("*")):
+                way = file.relative_to(path).parts
+                if file.is_file() and _is_document(way):
+                    yield " > ".join((top, *way)), file
         elif path.is_file():
             yield path.name, path
         else:
             raise ConfigurationError(f"{path} is neither a file nor a folder.")
+
+
+def _is_document(way: tuple[str, ...]) -> bool:
+    # Hidden are tools' own things, such as `.git`, `.venv` and `.holdfast`.
+    is_hidden = any(part.startswith(".") for part in way)
+    return not is_hidden and bool(Path(way[-1]).suffix) and is_supported_name(way[-1])
