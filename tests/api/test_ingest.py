@@ -1,14 +1,20 @@
 import hashlib
 
+import httpx
 import pytest
 from sqlalchemy import func, select, text
 
 import document_files
 import multipart_forms as forms
 from factories import job_row
+from holdfast import Holdfast
+from holdfast.ai import HashingEmbedder
+from holdfast.api import create_app
 from holdfast.api.file_names import clean_name
 from holdfast.api.problems import Refused
+from holdfast.documents.backend import Documents
 from holdfast.documents.models import Collection, Document
+from holdfast.documents.storage import UploadStore
 from holdfast.jobs.models import Job
 from problem_checks import assert_problem
 
@@ -259,3 +265,18 @@ async def test_names_are_read_as_utf8(client):
     await ingest(client, forms.form(forms.file(b"caf\xe9.txt", TEXT)))
     names = [document["name"] for document in (await client.get("/v1/documents")).json()["data"]]
     assert names == ["caf\ufffd.txt", name]
+
+
+async def test_a_redis_that_is_away_keeps_no_upload_out(settings, uploads, key, session):
+    away = Holdfast(settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    documents = Documents(away, storage=UploadStore(uploads.as_uri()), embedder=HashingEmbedder)
+    app = create_app(away, documents)
+    transport, headers = httpx.ASGITransport(app), {"X-API-Key": key[1]}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client,
+    ):
+        response = await ingest(client, forms.form(FILE))
+        assert response.status_code == 202, response.text
+        job = (await client.get(response.json()["urls"]["job"])).json()
+    assert job["status"] == "queued"

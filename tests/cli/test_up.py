@@ -45,6 +45,7 @@ def test_a_document_is_ingested_searched_and_listed(up, run, folder):
     assert [hit["document"] for hit in found["data"]] == ["kelp.md"]
     (job,) = json.loads(run("jobs", "list", "--json").stdout)["data"]
     assert job["status"] == "completed"
+    assert json.loads(run("jobs", "show", job["id"]).stdout)["result"]["chunks"] == 1
     watched = run("jobs", "watch", job["id"])
     assert watched.returncode == 0
     assert '"chunks": 1' in watched.stdout
