@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.documents.storage import UploadStore
 from holdfast.errors import ConfigurationError, StorageUnavailable
+from simulated_bucket import simulated_bucket
 from waiting import wait_for
 
 
@@ -131,3 +132,40 @@ def test_bucket_that_cannot_be_reached_is_told_within_seconds(s3, loop, tmp_path
         store.remove("uploads/none")
     assert time.monotonic() - started < 15
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The objects of a bucket that the environment tells of as S3's own tools read it."""
+    with simulated_bucket() as (url, objects):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+        yield objects
+
+
+@pytest.mark.parametrize("size", [0, 10, 12_000_000])
+def test_bucket_keeps_an_upload_under_its_prefix(bucket, loop, tmp_path, size):
+    store = UploadStore("s3://documents/holdfast")
+    content = b"kelp" * (size // 4)
+    upload = loop.run(store.save(pieces(content)))
+    assert bucket == {f"/documents/holdfast/{upload.key}": content}
+
+    store.download(upload.key, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == content
+    loop.run(store.discard(upload.key))
+    loop.run(store.discard(upload.key))
+    assert bucket == {}
+    with pytest.raises(FileNotFoundError):
+        store.download(upload.key, tmp_path / "copy")
+
+
+def test_bucket_keeps_nothing_of_an_upload_that_breaks_off(bucket, loop):
+    async def broken():
+        yield b"x" * 12_000_000
+        raise ConnectionResetError("the client went away")
+
+    with pytest.raises(ConnectionResetError):
+        loop.run(UploadStore("s3://documents").save(broken()))
+    assert bucket == {}
