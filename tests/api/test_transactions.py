@@ -113,7 +113,7 @@ async def test_a_database_lost_in_the_middle_is_503_and_leaves_no_job(post, sess
 async def test_a_full_pool_is_503(post, holdfast, monkeypatch):
     engine = holdfast.database.async_engine
     monkeypatch.setattr(engine.pool, "_timeout", 0.05)
-    taken = [await engine.connect() for _ in range(2 * holdfast.settings.database_pool_size)]
+    taken = [await engine.connect() for _ in range(holdfast.settings.database_pool_size)]
     try:
         assert_problem(await post("/summaries", text="kelp"), 503, "database_unavailable")
     finally:
