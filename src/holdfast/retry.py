@@ -36,8 +36,9 @@ class RetryPolicy:
         """The wait after the `failures`-th failure (1 for the first); `draw` in [0, 1) fixes the jitter."""
         wait = self.delay
         if self.backoff == "exponential":
-            # Past 2^30 doublings every delay is over any sane maximum; stopping there keeps timedelta finite.
-            wait = min(self.max_delay, self.delay * 2 ** min(failures - 1, 30))
+            # In floats, where what a timedelta could not hold is merely larger than any maximum.
+            doubled = self.delay.total_seconds() * 2.0 ** min(failures - 1, 1_000)
+            wait = timedelta(seconds=min(self.max_delay.total_seconds(), doubled))
         if self.jitter:
             wait *= random.random() if draw is None else draw  # noqa: S311 - spreading load, not a secret
         return wait

@@ -148,6 +148,13 @@ def test_exception_that_cannot_be_printed_is_still_recorded():
     assert "Unprintable" in decision.error["message"]
 
 
+def test_error_given_as_a_message_is_told_by_its_text():
+    decision = decided(Retry(ValueError("no such file")))
+    assert isinstance(decision, RetryLater)
+    assert decision.error["message"] == "no such file"
+    assert decided(PermanentError(code=404)).error["code"] == "404"
+
+
 class Staged(Exception):
     stage = object()
 
@@ -170,6 +177,11 @@ def test_stage_that_is_no_text_is_left_out():
 )
 def test_waits_of_a_policy(policy, waits):
     assert [policy.delay_after(failure).total_seconds() for failure in range(1, 5)] == waits
+
+
+def test_exponential_wait_of_days_stays_finite():
+    policy = RetryPolicy(delay=timedelta(days=2), backoff="exponential", max_delay=timedelta(days=30))
+    assert [policy.delay_after(failure).days for failure in (1, 2, 31, 5_000)] == [2, 4, 30, 30]
 
 
 def test_retries_come_after_the_first_attempt():

@@ -109,12 +109,13 @@ def _decide_failure(exception: BaseException, claim: Claim, policy: RetryPolicy)
 def describe(exception: BaseException, attempt: int) -> dict[str, Any]:
     """A job's `error`: stable code, message, the stage that failed if it is known, and the attempt."""
     if isinstance(exception, HoldfastError):
-        code, message = exception.code, exception.message
+        # `Retry(error)` is a natural thing to write: the message may be anything that can be shown.
+        code, message = exception.code, _said(exception)
     else:
         code, message = "task_error", f"{type(exception).__name__}: {_said(exception)}"
     stage = getattr(exception, "stage", None)
     return {
-        "code": storable_text(code),
+        "code": storable_text(str(code)),
         "message": storable_text(message)[:MAX_MESSAGE],
         "stage": storable_text(stage) if isinstance(stage, str) else None,
         "attempt": attempt,
