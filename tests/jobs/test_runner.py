@@ -1,6 +1,8 @@
 """One delivery, start to end, in this process and without Celery."""
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from datetime import timedelta
@@ -337,6 +339,59 @@ def test_async_task_that_is_cancelled_can_clean_up(start, queue, session):
     assert cleaned.is_set()
     assert job_row(session, job_id)["status"] == "cancelled"
     assert attempt_outcomes(session, job_id) == ["cancelled"]
+
+
+def test_async_task_that_is_cancelled_before_the_loop_gets_to_it_is_not_begun(start, queue, session, runner):
+    go_on, begun = threading.Event(), threading.Event()
+
+    async def block():
+        go_on.wait(30)
+
+    async def work(job: JobContext) -> None:
+        begun.set()
+        await asyncio.sleep(30)
+
+    blocked = runner._loop.submit(block())
+    task, job_id = queue(work)
+    decisions = start(task, job_id)
+    reported = runner._reporter.get()._open
+    attempt = wait_for(lambda: next(iter(list(reported)), None), "the attempt")
+    store.cancel(session, job_id)
+    session.commit()
+    wait_for(lambda: attempt.stop_requested, "the stop sign")
+    go_on.set()
+    blocked.result(30)
+
+    wait_for(lambda: decisions, "the end of the cancelled job", seconds=5)
+    assert decisions == [Stop()]
+    assert not begun.is_set()
+
+
+@pytest.fixture
+def time_limit():
+    """A signal that raises in the main thread, as Celery's soft time limit does."""
+
+    def exceed(*_):
+        raise TimeoutError("soft time limit")
+
+    before = signal.signal(signal.SIGUSR1, exceed)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_async_task_does_not_outlive_its_time_limit(run, time_limit):
+    stopped = threading.Event()
+
+    async def work(job: JobContext) -> None:
+        os.kill(os.getpid(), time_limit)
+        try:
+            await asyncio.sleep(30)
+        finally:
+            stopped.set()
+
+    decision, _ = run(work)
+    assert isinstance(decision, RetryLater)
+    assert stopped.wait(5)
 
 
 def test_sync_task_that_is_cancelled_leaves_at_its_next_progress(start, queue, session):

@@ -6,6 +6,7 @@ was decided.
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,7 +103,7 @@ class Runner:
         try:
             arguments = task.load_arguments(running.claim.args)
             if task.is_async:
-                value = self._loop.submit(_await(task, context, running, arguments)).result()
+                value = self._run_on_loop(_await(task, context, running, arguments))
             else:
                 value = task.function(context, **arguments)
             return Succeeded(task.dump_result(value))
@@ -112,6 +113,14 @@ class Runner:
             return Raised(exception)
         finally:
             reporter.close(running)
+
+    def _run_on_loop(self, coroutine: Coroutine[Any, Any, object]) -> object:
+        future = self._loop.submit(coroutine)
+        try:
+            return future.result()
+        finally:
+            # What is raised here, and not by the task, is a time limit; the task must not outlive it.
+            future.cancel()
 
     def _record(self, running: RunningAttempt, decision: Decision) -> Decision:
         claim, progress = running.claim, running.progress
@@ -139,4 +148,5 @@ async def _await(
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     assert current is not None  # noqa: S101 - we are in a coroutine
     running.on_stop = lambda: loop.call_soon_threadsafe(current.cancel)
+    context.check_cancelled()  # the sign may have come before
     return await task.function(context, **arguments)
