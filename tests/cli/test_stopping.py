@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import psutil
 import pytest
 
@@ -67,3 +68,22 @@ def test_a_demo_that_is_ended_leaves_nothing_running(folder, environment, sign):
     demo.send_signal(sign)
     assert demo.wait(90) == 130
     wait_for(lambda: not any(is_alive(process) for process in started), "the end of all processes")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_an_api_that_is_ended_leaves_no_engines_running(folder, environment, port, sign):
+    api = subprocess.Popen(
+        [HOLDFAST, "api", "--port", str(port)], cwd=folder, env=environment, start_new_session=True
+    )
+    wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the API", seconds=120)
+    assert len(processes_of(folder)) >= 2
+    api.send_signal(sign)
+    assert api.wait(60) == 0
+    wait_for(lambda: not processes_of(folder), "the end of the engines")
+
+
+def answers(url):
+    try:
+        return httpx.get(url).status_code == 503  # nothing was migrated
+    except httpx.TransportError:
+        return False

@@ -40,6 +40,8 @@ def api(app: App = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     logging.basicConfig(
         level=Settings().log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    # uvicorn ends its process by the signal that ended it, which would leave the embedded engines running.
+    end_as_by_ctrl_c()
     # The API writes a line for each request itself, with the request's id.
     uvicorn.run(_application(app), host=host, port=port, access_log=False, log_config=None)
 
