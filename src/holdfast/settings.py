@@ -22,10 +22,16 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".holdfast"), description="Data folder: embedded engines and local uploads.")
     database_url: str | None = Field(
-        None, validation_alias="DATABASE_URL", description="PostgreSQL 15 or newer; embedded if unset."
+        None,
+        validation_alias="DATABASE_URL",
+        repr=False,  # the password is part of it
+        description="PostgreSQL 15 or newer; embedded if unset.",
     )
     redis_url: str | None = Field(
-        None, validation_alias="REDIS_URL", description="Redis 6.2 or Valkey; embedded if unset."
+        None,
+        validation_alias="REDIS_URL",
+        repr=False,
+        description="Redis 6.2 or Valkey; embedded if unset.",
     )
     broker_url: SecretStr | None = Field(
         None, description="Another broker for Celery, such as RabbitMQ; the Redis above if unset."

@@ -1,6 +1,6 @@
 """How Celery is set up, and why. Figures are from the sources of celery and kombu 5.7."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -24,8 +24,8 @@ class CelerySettings:
         key_prefix: prefix of every key Celery writes to Redis.
     """
 
-    redis_url: str
-    broker_url: str | None
+    redis_url: str = field(repr=False)
+    broker_url: str | None = field(repr=False)
     key_prefix: str
 
 

@@ -11,7 +11,7 @@ Lock order: `engines.lock`, then `users.lock`, then an engine's lock.
 import atexit
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -29,11 +29,12 @@ from holdfast.errors import EngineStartError
 class EngineUrls:
     """Where the embedded engines answer; `None` stands for an engine that was not asked for.
 
-    `database_url` is in SQLAlchemy's form, `redis_url` in redis-py's (`unix://...`).
+    `database_url` is in SQLAlchemy's form, `redis_url` in redis-py's (`unix://...`). Neither is shown, as
+    those of configured servers take the place of these, with their passwords.
     """
 
-    database_url: str | None = None
-    redis_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
 
 
 class EmbeddedEngines:

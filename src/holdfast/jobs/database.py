@@ -119,5 +119,7 @@ def psycopg_url(url: str) -> str:
     """
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.partition("+")[0] not in ("postgres", "postgresql"):
-        raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {scheme!r}.")
+        # Without a scheme all of it, with the password, would stand before the colon.
+        found = f"{scheme}://" if colon else "something else"
+        raise ConfigurationError(f"DATABASE_URL must begin with postgresql://, not {found}.")
     return make_url(f"postgresql+psycopg://{rest}").render_as_string(hide_password=False)
