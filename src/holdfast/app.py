@@ -155,8 +155,9 @@ class Holdfast:
         return ProgressWriter(required(self.urls.redis_url), self.settings.key_prefix)
 
     def _show_progress(self, news: Mapping[UUID, dict[str, Any]]) -> None:
-        self._writer.get().write(news)
-        show_progress(self.celery, news)
+        # Celery's result backend is on the same Redis, and waits for it longer.
+        if self._writer.get().write(news):
+            show_progress(self.celery, news)
 
 
 def required(url: str | None) -> str:

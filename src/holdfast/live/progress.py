@@ -26,7 +26,10 @@ AWAY_SECONDS = 2.0
 
 
 class ProgressWriter:
-    """Writes progress; a Redis that is away is logged and otherwise passed over."""
+    """Writes progress; a Redis that is away is logged and otherwise passed over.
+
+    One that failed is left alone for a while: a job that ends waits for the progress that is on its way.
+    """
 
     def __init__(self, url: str, prefix: str) -> None:
         self._redis = redis.Redis.from_url(
@@ -36,9 +39,12 @@ class ProgressWriter:
             retry=Retry(NoBackoff(), 0),
         )
         self._prefix = prefix
+        self._away_until = 0.0
 
-    def write(self, news: Mapping[UUID, dict[str, Any]]) -> None:
-        """Write the newest progress of each job."""
+    def write(self, news: Mapping[UUID, dict[str, Any]]) -> bool:
+        """Write the newest progress of each job; `False`: Redis is away."""
+        if time.monotonic() < self._away_until:
+            return False
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
                 for job_id, progress in news.items():
@@ -47,6 +53,9 @@ class ProgressWriter:
                 pipeline.execute()
         except redis.RedisError as error:
             log.debug("Progress of %d jobs was not shown: %s", len(news), error)
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            return False
+        return True
 
 
 class ProgressReader:
