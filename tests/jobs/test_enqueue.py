@@ -17,6 +17,7 @@ from factories import job_row, make_owner
 from holdfast import Holdfast, InvalidArguments, JobContext
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.ids import new_id
+from holdfast.jobs.models import ApiKey
 from holdfast.jobs.task import RESERVED
 
 SOON = timedelta(seconds=10)
@@ -62,6 +63,14 @@ def published(holdfast, redis_url, redis_prefix):
 
 def count_jobs(session):
     return session.execute(text("SELECT count(*) FROM holdfast.jobs")).scalar_one()
+
+
+def test_job_is_written_after_the_owner_it_was_made_with(session, task):
+    key = ApiKey(id=new_id(), name="new", prefix="new", hash=b"")
+    session.add(key)
+    job_id = task.enqueue(session, owner=key.id, document_id=new_id()).job_id
+    session.commit()
+    assert job_row(session, job_id)["owner_id"] == key.id
 
 
 def test_job_is_written_as_asked(session, task):

@@ -104,6 +104,7 @@ def enqueue(session: Session, job: NewJob) -> None:
         "after": job.delay or timedelta(),
         "is_due": job.is_due,
     }
+    session.flush()  # the owner may be new as well; a connection's own statement does not see to that
     session.connection().execute(statements.ENQUEUE, values)
 
 
