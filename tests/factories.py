@@ -66,7 +66,7 @@ def make_job(session, status, **changes):
     """Make a job that stands at `status`; returns the claim of its last attempt, or of a first to come."""
     if status == JobStatus.QUEUED:
         job_id = queue_job(session, **changes)
-        return store.Claim(job_id, 1, "work", {}, 0, 4, None, None)
+        return store.Claim(job_id, 1, "work", {}, 0, 4, None)
     claim = start_job(session, **changes)
     match JobStatus(status):
         case JobStatus.COMPLETED:

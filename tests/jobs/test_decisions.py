@@ -35,7 +35,7 @@ from holdfast.jobs.storable import check_storable
 from holdfast.jobs.store import Claim
 from holdfast.retry import RetryPolicy
 
-FIRST = Claim(UUID(int=1), 1, "work", {}, 0, 4, None, None)
+FIRST = Claim(UUID(int=1), 1, "work", {}, 0, 4, None)
 LAST = replace(FIRST, attempt=4, failures=3)
 POLICY = RetryPolicy(retries=3, delay=timedelta(seconds=60))
 MINUTE = timedelta(seconds=60)

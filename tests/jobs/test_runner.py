@@ -504,7 +504,7 @@ def test_transaction_of_an_attempt_that_lost_its_job_writes_nothing(run, holdfas
     assert decision == Abandon()
     assert session.execute(text("SELECT count(*) FROM effects")).scalar_one() == 0
 
-    claim = store.Claim(job_id, 2, "work", {}, 0, 4, None, None)
+    claim = store.Claim(job_id, 2, "work", {}, 0, 4, None)
     assert store.complete(session, claim, None, None)
 
 

@@ -83,7 +83,6 @@ def _claim() -> Select[*tuple[Any, ...]]:
             _jobs.c.failures,
             _jobs.c.max_attempts,
             _jobs.c.owner_id,
-            _jobs.c.created_at,
         )
         .cte("claimed")
     )

@@ -74,7 +74,6 @@ class Claim:
     failures: int
     max_attempts: int
     owner_id: UUID | None
-    created_at: datetime
 
 
 @dataclass(frozen=True)
