@@ -1,6 +1,7 @@
 """`holdfast jobs`: what was asked for, and how far it is."""
 
 import time
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -42,14 +43,16 @@ def list_(
     if as_json:
         console.print_json(data=found)
         return
-    table = Table(Column("id", no_wrap=True, min_width=36), "task", "status", "progress", "created")
+    whole = [Column(name, no_wrap=True) for name in ("id", "task", "status")]
+    # Without lines, a row with a whole id fits into a terminal of 80 columns.
+    table = Table(*whole, Column("progress", no_wrap=True), Column("age", justify="right"), box=None)
     for job in found["data"]:
         table.add_row(
             job["id"],
             escape(job["task"]),
             _coloured(job["status"]),
             _progress(job),
-            job["created_at"][:16].replace("T", " "),
+            _age(job["created_at"]),
         )
     console.print(table)
 
@@ -93,6 +96,14 @@ def watch(job_id: JobId) -> None:
 
 def _coloured(status: str) -> str:
     return f"[{COLOURS[status]}]{status}[/]"
+
+
+def _age(created_at: str) -> str:
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(created_at)).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{max(0, seconds)}s"
 
 
 def _progress(job: dict[str, Any]) -> str:
