@@ -44,8 +44,9 @@ def list_(
         console.print_json(data=found)
         return
     whole = [Column(name, no_wrap=True) for name in ("id", "task", "status")]
+    age = Column("age", justify="right", no_wrap=True, min_width=3)
     # Without lines, a row with a whole id fits into a terminal of 80 columns.
-    table = Table(*whole, Column("progress", no_wrap=True), Column("age", justify="right"), box=None)
+    table = Table(*whole, Column("progress", no_wrap=True), age, box=None, pad_edge=False)
     for job in found["data"]:
         table.add_row(
             job["id"],
