@@ -21,7 +21,6 @@ Each class has a sentence (its docstring is the default message) and a stable `c
 
 from datetime import timedelta
 from inspect import cleandoc
-from typing import ClassVar
 
 
 class HoldfastError(Exception):
@@ -129,7 +128,6 @@ class DocumentError(PermanentError):
     """
 
     code = "document_unreadable"
-    stages: ClassVar[tuple[str, ...]] = ("store", "read", "split", "embed", "write")
 
     def __init__(self, message: str | None = None, *, code: str, stage: str) -> None:
         super().__init__(message, code=code, stage=stage)
