@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from holdfast.errors import ConfigurationError
+
 Backoff = Literal["fixed", "exponential"]
 
 
@@ -26,6 +28,10 @@ class RetryPolicy:
     backoff: Backoff = "fixed"
     max_delay: timedelta = timedelta(hours=1)
     jitter: bool = False
+
+    def __post_init__(self) -> None:
+        if self.retries < 0 or min(self.delay, self.max_delay) < timedelta():
+            raise ConfigurationError("retries and the delays between them are 0 or more.")
 
     @property
     def max_attempts(self) -> int:

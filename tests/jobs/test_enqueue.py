@@ -282,6 +282,17 @@ def test_function_that_cannot_be_a_task_is_refused(settings, function):
         Holdfast(settings).task(function)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"priority": 10}, {"priority": -1}, {"retries": -1}, {"retry_delay": -1}, {"max_crashes": 0}],
+)
+def test_options_that_cannot_work_are_refused_at_registration(settings, options):
+    def paint(job: JobContext) -> None: ...
+
+    with pytest.raises(ConfigurationError):
+        Holdfast(settings).task(**options)(paint)
+
+
 def test_task_names_are_given_once(holdfast, task):
     with pytest.raises(ConfigurationError, match="paint"):
         holdfast.task(paint)

@@ -30,12 +30,18 @@ RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metada
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What a task's jobs are given unless an enqueue says otherwise."""
+    """What a task's jobs are given unless an enqueue says otherwise; `ConfigurationError` if it cannot be."""
 
     queue: str = "default"
     priority: int = 5
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_crashes: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority <= 9:
+            raise ConfigurationError(f"priority is 0 (first) to 9 (last), not {self.priority}.")
+        if self.max_crashes < 1:
+            raise ConfigurationError(f"max_crashes is 1 or more, not {self.max_crashes}.")
 
 
 class Task(Generic[P, R]):
