@@ -8,12 +8,12 @@ from celery import Celery
 from holdfast.celery.configuration import CelerySettings, configuration
 
 
-def make_celery(settings: Callable[[], CelerySettings], *, main: str = "holdfast") -> Celery:
+def make_celery(settings: Callable[[], CelerySettings]) -> Celery:
     """A Celery application that reads its settings when it first needs them.
 
     Importing it connects to nothing and starts no engine, so that `celery --help`, a linter or a test can.
     """
-    app = Celery(main, set_as_current=False)
+    app = Celery("holdfast", set_as_current=False)
 
     def defaults() -> dict[str, Any]:
         return configuration(settings())

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, make_url
@@ -11,6 +10,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.process import PerProcess
+
+# How long to wait for a connection, from the pool or to the server.
+CONNECT_SECONDS = 10
 
 
 class Database:
@@ -22,22 +24,11 @@ class Database:
     Args:
         url: gives the database's URL when it is first needed, so that making a `Database` starts nothing.
         pool_size: connections each pool opens at most, and keeps.
-        application_name: what PostgreSQL shows for these connections.
-        connect_timeout: how long to wait for a connection, from the pool or to the server.
     """
 
-    def __init__(
-        self,
-        url: Callable[[], str],
-        *,
-        pool_size: int = 10,
-        application_name: str = "holdfast",
-        connect_timeout: timedelta = timedelta(seconds=10),
-    ) -> None:
+    def __init__(self, url: Callable[[], str], *, pool_size: int = 10) -> None:
         self._url = url
         self._pool_size = pool_size
-        self._application_name = application_name
-        self._connect_timeout = connect_timeout
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
         self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
 
@@ -88,19 +79,18 @@ class Database:
         self.close()
 
     def _options(self) -> dict[str, Any]:
-        seconds = int(self._connect_timeout.total_seconds())
         return {
             "pool_size": self._pool_size,
             # Connections over the pool's size would be closed whenever they are returned: under load that is
             # a new PostgreSQL process for every few requests.
             "max_overflow": 0,
-            "pool_timeout": seconds,
+            "pool_timeout": CONNECT_SECONDS,
             "pool_use_lifo": True,
             # Arguments and results are the users' data: they do not belong into logs.
             "hide_parameters": True,
             "connect_args": {
-                "application_name": self._application_name,
-                "connect_timeout": seconds,
+                "application_name": "holdfast",
+                "connect_timeout": CONNECT_SECONDS,
                 # A peer that vanished without a word is noticed in about half a minute.
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,

@@ -26,6 +26,7 @@ R = TypeVar("R")
 
 # The parameters of `enqueue` itself; a task's own must not be called the same.
 RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metadata"})
+PRIORITIES = range(10)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TaskOptions:
     max_crashes: int = 3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.priority <= 9:
+        if self.priority not in PRIORITIES:
             raise ConfigurationError(f"priority is 0 (first) to 9 (last), not {self.priority}.")
         if self.max_crashes < 1:
             raise ConfigurationError(f"max_crashes is 1 or more, not {self.max_crashes}.")
@@ -214,7 +215,7 @@ def _check_options(
         raise InvalidArguments("Give delay or run_at, not both.")
     if run_at is not None and run_at.tzinfo is None:
         raise InvalidArguments(f"run_at must have a time zone, and {run_at} has none.")
-    if priority is not None and not 0 <= priority <= 9:
+    if priority is not None and priority not in PRIORITIES:
         raise InvalidArguments(f"priority is 0 (first) to 9 (last), not {priority}.")
     if metadata is None:
         return
