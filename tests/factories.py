@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
-from holdfast.jobs import store
+from holdfast.jobs import sending, store
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner, create_key
 from holdfast.jobs.models import Job
@@ -12,6 +12,7 @@ from holdfast.jobs.queries import get_job, list_attempts
 from holdfast.states import JobStatus
 
 WORKER = "worker-1"
+PROCESS = 4242
 LEASE = timedelta(minutes=1)
 RAN_OUT = timedelta(seconds=-1)
 ERROR = {"code": "task_error", "message": "ValueError: no", "stage": None, "attempt": 1}
@@ -43,20 +44,20 @@ def queue_job(session, *, sent=True, **changes):
     job = new_job(**changes)
     store.enqueue(session, job)
     if not sent:
-        store.mark_unsent(session, [job.id])
+        sending.mark_unsent(session, [job.id])
     session.commit()
     return job.id
 
 
-def start_job(session, *, worker=WORKER, lease=LEASE, **changes):
+def start_job(session, *, worker=WORKER, process=PROCESS, lease=LEASE, **changes):
     """Queue a job and claim it; returns the claim. The lease `RAN_OUT` is that of a lost worker."""
     job_id = queue_job(session, **changes)
-    return claim_job(session, job_id, worker=worker, lease=lease)
+    return claim_job(session, job_id, worker=worker, process=process, lease=lease)
 
 
-def claim_job(session, job_id, *, worker=WORKER, lease=LEASE):
+def claim_job(session, job_id, *, worker=WORKER, process=PROCESS, lease=LEASE):
     """Start the next attempt of a queued job."""
-    claim = store.claim(session, job_id, worker=worker, lease=lease)
+    claim = store.claim(session, job_id, worker=worker, process=process, lease=lease)
     session.commit()
     assert claim is not None
     return claim

@@ -94,7 +94,7 @@ class Holdfast:
         self._writer = PerProcess(self._progress_writer)
         self._runner = Runner(self.database, self._show_progress)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
-        keeping = Database(lambda: required(self.urls.database_url), pool_size=2)
+        keeping = Database(lambda: required(self.urls.database_url), pool_size=3, silence_seconds=5)
         step = worker_step(Relay(keeping, carrier), keeping, self._identity)
         self.celery.steps["worker"].add(step)
         self.celery.steps["consumer"].add(SurviveBrokerLoss)
@@ -140,7 +140,7 @@ class Holdfast:
         name = keywords.get("name") or function.__name__
         task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
         self.tasks.add(task)
-        self.celery.register_task(celery_task(task, self._runner, self.database, self._identity))
+        self.celery.register_task(celery_task(task, self._runner, self._identity))
         return task
 
     def _celery_settings(self) -> CelerySettings:

@@ -22,10 +22,16 @@ TERMINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED
 
 
 class AttemptOutcome(StrEnum):
-    """How one execution of a job ended."""
+    """How one execution of a job ended.
+
+    `lost` counts as a crash; `handed_back` (its worker was shut down) and `suspended` (it waits for its
+    children) count as nothing.
+    """
 
     COMPLETED = "completed"
     FAILED = "failed"
     RETRIED = "retried"
     CANCELLED = "cancelled"
     LOST = "lost"
+    HANDED_BACK = "handed_back"
+    SUSPENDED = "suspended"

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from factories import claim_job, make_job, queue_job, start_job
-from holdfast.jobs import store
+from factories import PROCESS, claim_job, make_job, queue_job, start_job
+from holdfast.jobs import leases, store
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Job
 from holdfast.live import ProgressWriter
@@ -134,7 +134,7 @@ async def test_an_unchanged_job_is_not_sent_again(client, session, owner):
 async def test_a_heartbeat_does_not_change_the_etag(client, session, owner):
     claim = start_job(session, owner_id=owner.id)
     before = (await client.get(f"/v1/jobs/{claim.id}")).headers["ETag"]
-    store.renew_leases(session, [claim.id], worker="worker-1", lease=timedelta(hours=1))
+    leases.renew(session, [PROCESS], worker="worker-1", lease=timedelta(hours=1))
     session.commit()
     assert (await client.get(f"/v1/jobs/{claim.id}")).headers["ETag"] == before
 

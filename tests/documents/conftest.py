@@ -22,7 +22,7 @@ from holdfast.documents.storage import UploadStore
 from holdfast.documents.vector_index import INDEX_ABOVE
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.models import Job
-from holdfast.jobs.runner import Worker
+from holdfast.jobs.workers import Worker
 from simulated_provider import SimulatedProvider
 from waiting import wait_for
 

@@ -11,7 +11,7 @@ from holdfast.documents.generations import Facts
 from holdfast.documents.library import Generation
 from holdfast.documents.reading import Chunk
 from holdfast.errors import StaleAttempt
-from holdfast.jobs import store
+from holdfast.jobs import leases
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.running import RunningAttempt
 from passages import passages
@@ -185,7 +185,7 @@ def test_old_upload_that_cannot_be_removed_costs_the_new_version_nothing(library
 def take_back(session, upload):
     """Rescue the upload's job, as a relay does when the lease has run out."""
     lose_worker(session, upload.job_id)
-    assert store.rescue_expired(session, limit=10) == [upload.job_id]
+    assert leases.rescue_expired(session, limit=10) == [upload.job_id]
     session.commit()
 
 

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from factories import ERROR, LEASE, RAN_OUT, WORKER, job_row, queue_job, start_job
-from holdfast.jobs import store
+from factories import ERROR, LEASE, PROCESS, RAN_OUT, WORKER, job_row, queue_job, start_job
+from holdfast.jobs import leases, sending, store
 from holdfast.states import JobStatus
 from waiting import wait_for
 
@@ -52,7 +52,7 @@ def test_exactly_one_of_twenty_workers_claims_a_job(session, engine, background)
         with Session(engine) as own:
             own.connection()
             together.wait(30)
-            claimed = store.claim(own, job_id, worker=f"worker-{number}", lease=LEASE)
+            claimed = store.claim(own, job_id, worker=f"worker-{number}", process=PROCESS, lease=LEASE)
             own.commit()
             return claimed
 
@@ -65,11 +65,11 @@ def test_exactly_one_of_twenty_workers_claims_a_job(session, engine, background)
 @pytest.mark.parametrize(
     ("write", "answer"),
     [
-        (lambda s, c: store.rescue(s, c.id, worker=WORKER), True),
+        (lambda s, c: store.hand_back(s, c.id, c.attempt), True),
         (lambda s, c: store.cancel(s, c.id), JobStatus.PROCESSING),
         (lambda s, c: store.fail(s, c, ERROR, None), True),
     ],
-    ids=["rescue", "cancel", "fail"],
+    ids=["hand back", "cancel", "fail"],
 )
 def test_held_job_moves_on_only_after_the_holder_has_committed(
     session, other, engine, background, write, answer
@@ -89,7 +89,7 @@ def test_held_job_moves_on_only_after_the_holder_has_committed(
 
 def test_job_that_moves_on_first_cannot_be_held(session, other, engine, background):
     claim = start_job(session)
-    assert store.rescue(other, claim.id, worker=WORKER)
+    assert leases.rescue_from_processes(other, [PROCESS], worker=WORKER, limit=10)
     rescuer, waiting = backend(other), backend(session)
 
     held = background.submit(store.hold, session, claim.id, claim.attempt)
@@ -100,30 +100,30 @@ def test_job_that_moves_on_first_cannot_be_held(session, other, engine, backgrou
 
 
 def test_renewal_of_many_passes_a_locked_job_by(session, other):
-    locked, free = start_job(session), start_job(session)
+    locked, _ = start_job(session), start_job(session)
     store.cancel(other, locked.id)
 
     session.execute(text("SET LOCAL lock_timeout = '5s'"))
-    assert store.renew_leases(session, [locked.id, free.id], worker=WORKER, lease=LEASE) == 1
+    assert leases.renew(session, [PROCESS], worker=WORKER, lease=LEASE) == 1
     other.rollback()
-    assert store.renew_leases(session, [locked.id, free.id], worker=WORKER, lease=LEASE) == 2
+    assert leases.renew(session, [PROCESS], worker=WORKER, lease=LEASE) == 2
 
 
 def test_rescue_of_many_passes_a_held_job_by(session, other):
     held, free = start_job(session, lease=RAN_OUT), start_job(session, lease=RAN_OUT)
     assert store.hold(session, held.id, held.attempt)
 
-    assert store.rescue_expired(other, limit=10) == [free.id]
+    assert leases.rescue_expired(other, limit=10) == [free.id]
     other.commit()
     session.commit()
-    assert store.rescue_expired(other, limit=10) == [held.id]
+    assert leases.rescue_expired(other, limit=10) == [held.id]
 
 
 def test_two_rescues_at_once_take_each_job_once(session, other):
     lost = {start_job(session, lease=RAN_OUT).id for _ in range(6)}
 
-    first = store.rescue_expired(session, limit=4)
-    second = store.rescue_expired(other, limit=4)
+    first = leases.rescue_expired(session, limit=4)
+    second = leases.rescue_expired(other, limit=4)
     session.commit()
     other.commit()
 
@@ -134,20 +134,20 @@ def test_two_rescues_at_once_take_each_job_once(session, other):
 def test_two_relays_at_once_take_each_unsent_job_once(session, other):
     jobs = {queue_job(session, sent=False) for _ in range(10)}
 
-    first = [delivery.id for delivery in store.take_unsent(session, limit=6)]
-    second = [delivery.id for delivery in store.take_unsent(other, limit=6)]
+    first = [delivery.id for delivery in sending.take_unsent(session, limit=6)]
+    second = [delivery.id for delivery in sending.take_unsent(other, limit=6)]
     session.commit()
     other.commit()
 
     assert (len(first), len(second)) == (6, 4)
     assert set(first) | set(second) == jobs
-    assert store.take_unsent(session, limit=6) == []
+    assert sending.take_unsent(session, limit=6) == []
 
 
 def test_relay_sends_the_job_that_was_due_first(session):
     earliest, *_ = [queue_job(session, sent=False) for _ in range(5)]
 
-    assert [delivery.id for delivery in store.take_unsent(session, limit=1)] == [earliest]
+    assert [delivery.id for delivery in sending.take_unsent(session, limit=1)] == [earliest]
 
 
 def test_claim_waits_for_a_cancel_and_then_finds_nothing_to_do(session, other, engine, background):
@@ -155,7 +155,7 @@ def test_claim_waits_for_a_cancel_and_then_finds_nothing_to_do(session, other, e
     store.cancel(session, job_id)
     holder, waiting = backend(session), backend(other)
 
-    claim = background.submit(store.claim, other, job_id, worker=WORKER, lease=LEASE)
+    claim = background.submit(store.claim, other, job_id, worker=WORKER, process=PROCESS, lease=LEASE)
     wait_for(lambda: is_waiting_for(engine, waiting, holder), "the claim waits for the cancel")
     session.commit()
 

@@ -7,8 +7,8 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
 from databases import copied_database
-from factories import LEASE, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import queries, store
+from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
+from holdfast.jobs import leases, queries, sending, store
 from holdfast.states import JobStatus
 
 FINISHED = 50_000
@@ -81,13 +81,15 @@ def nodes(node):
     [
         pytest.param(
             "jobs_pkey",
-            lambda s: store.claim(s, some_job(s, JobStatus.QUEUED), worker=WORKER, lease=LEASE),
+            lambda s: store.claim(
+                s, some_job(s, JobStatus.QUEUED), worker=WORKER, process=PROCESS, lease=LEASE
+            ),
             id="claim",
         ),
-        pytest.param("jobs_unsent_idx", lambda s: store.take_unsent(s, limit=100), id="unsent"),
+        pytest.param("jobs_unsent_idx", lambda s: sending.take_unsent(s, limit=100), id="unsent"),
         pytest.param(
             "jobs_sent_idx",
-            lambda s: store.take_unstarted(s, "default", sent_before=AGO, limit=100),
+            lambda s: sending.take_unstarted(s, "default", sent_before=AGO, limit=100),
             id="unstarted",
         ),
         pytest.param(
@@ -95,10 +97,10 @@ def nodes(node):
             lambda s: queries.unstarted_by_queue(s, sent_before=AGO, limit=100),
             id="unstarted by queue",
         ),
-        pytest.param("jobs_processing_idx", lambda s: store.rescue_expired(s, limit=100), id="rescue"),
+        pytest.param("jobs_processing_idx", lambda s: leases.rescue_expired(s, limit=100), id="rescue"),
         pytest.param(
             "jobs_processing_idx",
-            lambda s: store.renew_leases(s, [some_job(s, "processing")], worker=WORKER, lease=LEASE),
+            lambda s: leases.renew(s, [PROCESS], worker=WORKER, lease=LEASE),
             id="renew",
         ),
         pytest.param(

@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from factories import LEASE, RAN_OUT, attempt_outcomes, claim_job, job_row
+from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, claim_job, job_row
 from holdfast import JobContext, PermanentError, ProviderError, Retry
-from holdfast.jobs import store
+from holdfast.jobs import leases, store
 from holdfast.jobs.outcome import Abandon, Complete, Fail, RetryLater, Stop
 from holdfast.jobs.queries import list_attempts
 from holdfast.jobs.runner import Runner, Worker
@@ -460,8 +460,8 @@ def test_task_that_does_not_heed_a_cancel_keeps_its_result(run, holdfast, sessio
 def give_away(database, job_id):
     """Let the job move on to another worker."""
     with database.transaction() as session:
-        store.rescue(session, job_id, worker=WORKER.name)
-        store.claim(session, job_id, worker="worker-2", lease=LEASE)
+        leases.rescue_from_workers(session, [WORKER.name], limit=10)
+        store.claim(session, job_id, worker="worker-2", process=PROCESS, lease=LEASE)
 
 
 @pytest.mark.parametrize("end", ["return", "raise"])
@@ -541,7 +541,7 @@ def test_rescued_job_runs_again_as_its_next_attempt(runner, queue, session):
 
     task, job_id = queue(attempt)
     claim_job(session, job_id, lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     session.commit()
 
     assert runner.run(task, job_id, WORKER) == Complete(2)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from factories import (
     ERROR,
     LEASE,
+    PROCESS,
     RAN_OUT,
     WORKER,
     attempt_outcomes,
@@ -19,26 +20,30 @@ from factories import (
     queue_job,
     start_job,
 )
-from holdfast.jobs import store
+from holdfast.jobs import leases, sending, store
 from holdfast.jobs.ids import new_id
 from holdfast.states import TERMINAL, JobStatus
 
 # What a transition is called with, and whether what it returns says that it changed the job.
 TRANSITIONS = {
-    "claim": lambda s, c: store.claim(s, c.id, worker="worker-2", lease=LEASE) is not None,
+    "claim": lambda s, c: store.claim(s, c.id, worker="worker-2", process=PROCESS, lease=LEASE) is not None,
     "complete": lambda s, c: store.complete(s, c, "done", None),
     "fail": lambda s, c: store.fail(s, c, ERROR, None),
     "retry_later": lambda s, c: store.retry_later(s, c, ERROR, timedelta(0)),
     "stop": lambda s, c: store.stop(s, c, None),
-    "renew_leases": lambda s, c: store.renew_leases(s, [c.id], worker=WORKER, lease=LEASE * 2) == 1,
+    "renew": lambda s, c: leases.renew(s, [PROCESS], worker=WORKER, lease=LEASE * 2) == 1,
     "save_progress": lambda s, c: store.save_progress(s, {(c.id, c.attempt): {"current": 1}}),
-    "rescue": lambda s, c: store.rescue(s, c.id, worker=WORKER),
-    "rescue_expired": lambda s, c: store.rescue_expired(s, limit=10) == [c.id],
+    "rescue_from_processes": lambda s, c: bool(
+        leases.rescue_from_processes(s, [PROCESS], worker=WORKER, limit=10)
+    ),
+    "rescue_expired": lambda s, c: leases.rescue_expired(s, limit=10) == [c.id],
+    "rescue_from_workers": lambda s, c: bool(leases.rescue_from_workers(s, [WORKER], limit=10)),
+    "hand_back": lambda s, c: store.hand_back(s, c.id, c.attempt),
     "cancel": lambda s, c: store.cancel(s, c.id),
-    "mark_unsent": lambda s, c: store.mark_unsent(s, [c.id]),
-    "take_unsent": lambda s, c: bool(store.take_unsent(s, limit=10)),
+    "mark_unsent": lambda s, c: sending.mark_unsent(s, [c.id]),
+    "take_unsent": lambda s, c: bool(sending.take_unsent(s, limit=10)),
     "take_unstarted": lambda s, c: bool(
-        store.take_unstarted(s, "default", sent_before=timedelta(seconds=-1), limit=10)
+        sending.take_unstarted(s, "default", sent_before=timedelta(seconds=-1), limit=10)
     ),
 }
 
@@ -49,9 +54,11 @@ LEADS_TO = {
     "fail": {"processing": "failed"},
     "retry_later": {"processing": "queued"},
     "stop": {"processing": "cancelled"},
-    "renew_leases": {"processing": "processing"},
+    "renew": {"processing": "processing"},
     "save_progress": {"processing": "processing"},
-    "rescue": {"processing": "queued"},
+    "rescue_from_processes": {"processing": "queued"},
+    "rescue_from_workers": {"processing": "queued"},
+    "hand_back": {"processing": "queued"},
     "rescue_expired": {},  # a lease that has not run out
     "cancel": {"queued": "cancelled", "processing": "processing"},
     "mark_unsent": {"queued": "queued"},
@@ -59,7 +66,7 @@ LEADS_TO = {
     "take_unstarted": {"queued": "queued"},
 }
 
-ATTEMPT_WRITES = ["complete", "fail", "retry_later", "stop", "save_progress"]
+ATTEMPT_WRITES = ["complete", "fail", "retry_later", "stop", "hand_back", "save_progress"]
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
@@ -94,7 +101,7 @@ def test_finished_job_is_never_changed(session, status):
 @pytest.mark.parametrize("write", ATTEMPT_WRITES)
 def test_stale_attempt_changes_nothing_while_the_live_one_runs(session, write):
     stale = start_job(session, lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     live = claim_job(session, stale.id, worker="worker-2")
     before = job_row(session, stale.id)
 
@@ -110,7 +117,7 @@ def test_stale_attempt_changes_nothing_while_the_live_one_runs(session, write):
 @pytest.mark.parametrize("write", ATTEMPT_WRITES)
 def test_stale_attempt_changes_nothing_while_the_job_waits(session, write):
     stale = start_job(session, lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     session.commit()
     before = job_row(session, stale.id)
 
@@ -122,7 +129,7 @@ def test_stale_attempt_changes_nothing_while_the_job_waits(session, write):
 
 def test_stale_attempt_cannot_hold_a_rescued_job_and_the_live_one_can(session):
     stale = start_job(session, lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     live = claim_job(session, stale.id, worker="worker-2")
 
     assert not store.hold(session, stale.id, stale.attempt)
@@ -131,18 +138,17 @@ def test_stale_attempt_cannot_hold_a_rescued_job_and_the_live_one_can(session):
 
 def test_worker_renews_only_the_leases_it_holds(session):
     stale = start_job(session, worker="worker-1", lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     claim_job(session, stale.id, worker="worker-2")
-    other = start_job(session, worker="worker-1")
+    start_job(session, worker="worker-1")
 
-    jobs = [stale.id, other.id]
-    assert store.renew_leases(session, jobs, worker="worker-1", lease=LEASE) == 1
-    assert store.renew_leases(session, jobs, worker="worker-2", lease=LEASE) == 1
+    assert leases.renew(session, [PROCESS], worker="worker-1", lease=LEASE) == 1
+    assert leases.renew(session, [PROCESS], worker="worker-2", lease=LEASE) == 1
 
 
 def test_attempt_of_the_same_worker_after_a_rescue_is_another(session):
     stale = start_job(session, worker="worker-1", lease=RAN_OUT)
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     live = claim_job(session, stale.id, worker="worker-1")
 
     assert not store.complete(session, stale, "late", None)
@@ -168,36 +174,35 @@ def test_claim_opens_an_attempt_and_starts_the_job_once(session):
 def test_job_whose_time_has_not_come_cannot_be_claimed_or_sent(session, changes):
     job_id = queue_job(session, **changes)
 
-    assert store.claim(session, job_id, worker=WORKER, lease=LEASE) is None
-    assert store.take_unsent(session, limit=10) == []
+    assert store.claim(session, job_id, worker=WORKER, process=PROCESS, lease=LEASE) is None
+    assert sending.take_unsent(session, limit=10) == []
 
 
-def test_job_that_does_not_exist_is_nothing_to_claim_cancel_or_rescue(session):
+def test_job_that_does_not_exist_is_nothing_to_claim_cancel_or_hold(session):
     nobody = new_id()
 
-    assert store.claim(session, nobody, worker=WORKER, lease=LEASE) is None
+    assert store.claim(session, nobody, worker=WORKER, process=PROCESS, lease=LEASE) is None
     assert store.cancel(session, nobody) is None
-    assert not store.rescue(session, nobody, worker=WORKER)
     assert not store.hold(session, nobody, 1)
 
 
 def test_lost_job_is_queued_again_and_unsent(session):
     claim = start_job(session, lease=RAN_OUT)
 
-    assert store.rescue_expired(session, limit=10) == [claim.id]
+    assert leases.rescue_expired(session, limit=10) == [claim.id]
     session.commit()
 
     row = job_row(session, claim.id)
     assert (row["status"], row["crashes"], row["failures"], row["sent_at"]) == ("queued", 1, 0, None)
     assert attempt_outcomes(session, claim.id) == ["lost"]
-    assert [delivery.id for delivery in store.take_unsent(session, limit=10)] == [claim.id]
+    assert [delivery.id for delivery in sending.take_unsent(session, limit=10)] == [claim.id]
 
 
 def test_job_that_has_lost_its_last_worker_fails_as_worker_lost(session):
     job_id = queue_job(session, max_crashes=3)
     for crash in range(1, 4):
         claim_job(session, job_id, lease=RAN_OUT)
-        assert store.rescue_expired(session, limit=10) == [job_id]
+        assert leases.rescue_expired(session, limit=10) == [job_id]
         session.commit()
         row = job_row(session, job_id)
         assert row["status"] == ("failed" if crash == 3 else "queued")
@@ -210,7 +215,7 @@ def test_job_that_has_lost_its_last_worker_fails_as_worker_lost(session):
 def test_lost_job_that_was_asked_to_stop_is_cancelled(session):
     claim = start_job(session, lease=RAN_OUT, max_crashes=1)
     assert store.cancel(session, claim.id) == JobStatus.PROCESSING
-    store.rescue_expired(session, limit=10)
+    leases.rescue_expired(session, limit=10)
     session.commit()
 
     assert job_row(session, claim.id)["status"] == "cancelled"
@@ -225,20 +230,20 @@ def test_job_that_was_asked_to_stop_is_not_tried_again(session):
     assert job_row(session, claim.id)["status"] == "cancelled"
 
 
-def test_rescue_takes_only_a_job_of_the_named_worker(session):
-    claim = start_job(session, worker="worker-1")
+def test_rescue_takes_only_jobs_of_the_named_processes(session):
+    start_job(session, worker="worker-1")
 
-    assert not store.rescue(session, claim.id, worker="worker-2")
-    assert store.rescue(session, claim.id, worker="worker-1")
+    assert not leases.rescue_from_processes(session, [PROCESS], worker="worker-2", limit=10)
+    assert leases.rescue_from_processes(session, [PROCESS], worker="worker-1", limit=10)
 
 
 def test_rescue_takes_at_most_its_limit(session):
     claims = {start_job(session, lease=RAN_OUT).id for _ in range(3)}
 
-    taken = store.rescue_expired(session, limit=2)
+    taken = leases.rescue_expired(session, limit=2)
     session.commit()
     assert len(taken) == 2
-    assert set(taken) | set(store.rescue_expired(session, limit=2)) == claims
+    assert set(taken) | set(leases.rescue_expired(session, limit=2)) == claims
 
 
 def test_cancelling_twice_is_the_same_as_once(session):

@@ -8,7 +8,7 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from kombu.messaging import Producer
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs.store import Delivery
+from holdfast.jobs.sending import Delivery
 
 
 class CeleryCarrier:

@@ -62,6 +62,8 @@ def configuration(settings: CelerySettings) -> dict[str, Any]:
         "task_acks_on_timeout": True,
         # Uncapped in Celery; the cap is `max_crashes` in PostgreSQL, and a redelivery past it finds no job.
         "task_reject_on_worker_lost": True,
+        # A dead child gives its slot back after so many seconds; Celery would wait ten for its result.
+        "worker_lost_wait": 1,
         "task_track_started": True,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.2, "interval_max": 0.5},
         "worker_prefetch_multiplier": 1,

@@ -1,28 +1,20 @@
 """A Holdfast task as Celery sees it: an ordinary task that takes a job's id."""
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, assert_never
 from uuid import UUID
 
-from billiard.einfo import ExceptionInfo
-from billiard.exceptions import WorkerLostError
 from celery import Task as CeleryTask
 from celery import states
 from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 from pydantic import JsonValue
-from sqlalchemy.exc import SQLAlchemyError
 
-from holdfast.jobs import store
-from holdfast.jobs.database import Database
 from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, RetryLater, Stop
-from holdfast.jobs.patience import reason
-from holdfast.jobs.runner import Runner, Worker
+from holdfast.jobs.runner import Runner
 from holdfast.jobs.task import Task
-
-log = logging.getLogger(__name__)
+from holdfast.jobs.workers import Worker
 
 
 class JobFailed(Exception):
@@ -30,19 +22,7 @@ class JobFailed(Exception):
 
 
 class JobRequest(Request):
-    """A delivery in the worker's main process, which alone learns that a prefork child died."""
-
-    task: "JobTask"
-
-    def on_failure(
-        self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False
-    ) -> Any:  # noqa: ANN401 - Celery's own signature
-        """Take the job back at once when its process is gone, then let Celery do what it does."""
-        # Billiard wraps the exception of another process to carry its traceback.
-        exception = getattr(exc_info.exception, "exc", exc_info.exception)
-        if isinstance(exception, WorkerLostError):
-            self.task.rescue(UUID(self.id))
-        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+    """A delivery in the worker's main process."""
 
     def acknowledge(self) -> None:
         """Tell the broker that the message was dealt with, unless the connection it came by is gone."""
@@ -75,7 +55,6 @@ class JobTask(CeleryTask[[str], JsonValue]):
     throws = (JobFailed,)
 
     runner: ClassVar[Runner]
-    database: ClassVar[Database]
     definition: ClassVar[Task[..., Any]]
     worker: ClassVar[Callable[[], Worker]]
 
@@ -85,14 +64,6 @@ class JobTask(CeleryTask[[str], JsonValue]):
         if isinstance(decision, Complete):
             return decision.result
         return self._leave(decision)
-
-    def rescue(self, job_id: UUID) -> None:
-        """Take back a job whose child process died; the lease's end does it if the database is away."""
-        try:
-            with self.database.transaction() as session:
-                store.rescue(session, job_id, worker=type(self).worker().name)
-        except SQLAlchemyError as error:
-            log.warning("Job %s will be taken back when its lease runs out: %s", job_id, reason(error))
 
     def _leave(self, decision: Decision | None) -> NoReturn:
         match decision:
@@ -111,15 +82,12 @@ class JobTask(CeleryTask[[str], JsonValue]):
         assert_never(decision)
 
 
-def celery_task(
-    definition: Task[..., Any], runner: Runner, database: Database, worker: Callable[[], Worker]
-) -> JobTask:
+def celery_task(definition: Task[..., Any], runner: Runner, worker: Callable[[], Worker]) -> JobTask:
     """The Celery task that runs jobs of a Holdfast task."""
     attributes = {
         "name": definition.name,
         "definition": definition,
         "runner": runner,
-        "database": database,
         "worker": staticmethod(worker),
         "abstract": False,
         "__doc__": definition.__doc__,

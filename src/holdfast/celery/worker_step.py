@@ -1,20 +1,17 @@
-"""What every worker runs beside its pool: the relay, and the heartbeat of its leases."""
+"""What every worker runs beside its pool: the keeper of its leases, and the relay."""
 
 import os
 import secrets
 import socket
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from celery import bootsteps, signals
 from celery.worker import state
 
-from holdfast.celery.job_task import JobTask
 from holdfast.jobs.database import Database
-from holdfast.jobs.relay import Relay, RelayThread
-from holdfast.jobs.runner import Worker
+from holdfast.jobs.relay import Relay, WorkerThreads
+from holdfast.jobs.workers import Worker, WorkerFacts
 
 
 class Identity:
@@ -37,29 +34,29 @@ class Identity:
 
 
 def worker_step(relay: Relay, database: Database, identity: Identity) -> type[bootsteps.StartStopStep]:
-    """A Celery bootstep that runs relay and heartbeat as long as the worker runs."""
+    """A Celery bootstep that runs keeper and relay as long as the worker runs."""
 
     class WorkerStep(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
             super().__init__(parent, **options)
-            self._thread = RelayThread(relay, database, identity(), running_jobs)
+            self._threads = WorkerThreads(relay, database, identity(), lambda: _facts(parent))
 
         def start(self, parent: object) -> None:
             # The end of a warm shutdown. `stop` would come before that of the pool, which waits for the
             # running jobs as long as they take, and their leases have to be kept all the while.
             signals.worker_shutdown.connect(self._end, sender=parent)
-            self._thread.start()
+            self._threads.start()
 
         def stop(self, _parent: object) -> None:
             pass
 
         def terminate(self, _parent: object) -> None:
-            self._thread.stop()
+            self._threads.stop()
 
         def _end(self, **_: object) -> None:
-            self._thread.stop()
+            self._threads.stop()
 
     return WorkerStep
 
@@ -90,19 +87,13 @@ class SurviveBrokerLoss(bootsteps.StartStopStep):
             channel.do_restore = wanted
 
 
-def running_jobs() -> list[UUID]:
-    """The jobs this worker's pool runs just now."""
-    return [UUID(request.id) for request in _copy(lambda: list(state.active_requests)) if _is_job(request)]
-
-
-def _is_job(request: Any) -> bool:  # noqa: ANN401 - Celery's request
-    return isinstance(request.task, JobTask)
-
-
-def _copy(read: Callable[[], list[Any]]) -> list[Any]:
-    # The set belongs to another thread; reading it while it changes raises, and reading it again helps.
-    while True:
-        try:
-            return read()
-        except RuntimeError:
-            continue
+def _facts(worker: Any) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
+    return WorkerFacts(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        pool=worker.pool_cls.__module__.rpartition(".")[2],
+        concurrency=worker.concurrency,
+        queues=sorted(worker.app.amqp.queues.consume_from),
+        running=len(state.active_requests),
+        is_consuming=True,
+    )

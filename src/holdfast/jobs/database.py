@@ -24,11 +24,14 @@ class Database:
     Args:
         url: gives the database's URL when it is first needed, so that making a `Database` starts nothing.
         pool_size: connections each pool opens at most, and keeps.
+        silence_seconds: how long a server may leave what was sent without an answer of its network before the
+            connection counts as lost.
     """
 
-    def __init__(self, url: Callable[[], str], *, pool_size: int = 10) -> None:
+    def __init__(self, url: Callable[[], str], *, pool_size: int = 10, silence_seconds: int = 30) -> None:
         self._url = url
         self._pool_size = pool_size
+        self._silence_seconds = silence_seconds
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
         self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
 
@@ -90,12 +93,11 @@ class Database:
             "hide_parameters": True,
             "connect_args": {
                 "application_name": "holdfast",
-                "connect_timeout": CONNECT_SECONDS,
-                # A peer that vanished without a word is noticed in about half a minute.
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
+                "connect_timeout": min(CONNECT_SECONDS, self._silence_seconds),
+                "keepalives_idle": self._silence_seconds // 3,
+                "keepalives_interval": max(1, self._silence_seconds // 6),
                 "keepalives_count": 4,
-                "tcp_user_timeout": 30_000,
+                "tcp_user_timeout": self._silence_seconds * 1_000,
                 "options": "-c timezone=UTC",
             },
         }

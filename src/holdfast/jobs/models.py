@@ -3,7 +3,7 @@
 Changing one means a migration in `holdfast.migrations`; a test fails while the two differ.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +11,14 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
+    Interval,
     LargeBinary,
     MetaData,
     SmallInteger,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -44,7 +47,9 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
         str: Text(),
+        timedelta: Interval(),
         list[str]: ARRAY(Text()),
+        list[UUID]: ARRAY(Uuid()),
         bytes: LargeBinary(),
     }
 
@@ -68,6 +73,21 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class Batch(Base):
+    """Jobs that were submitted together, and can be counted and cancelled together."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey(ApiKey.id, ondelete="RESTRICT"))
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+    total: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    cancel_requested_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("batches_owner_idx", "owner_id", text("id DESC")),)
+
+
 class Job(Base):
     """The durable record of one piece of work asked for.
 
@@ -78,6 +98,12 @@ class Job(Base):
     `sent_at` says that a message was handed, or is about to be handed, to the broker. It is set on insert,
     so that the usual job needs no second write, and taken back when the hand-over fails; whatever is lost in
     between is found by the relay.
+
+    `process` is the process of `worker` that runs the attempt. `timeout` is given to each attempt, which
+    then has until `times_out_at`; `deadline` is the end of the whole job, `start_by` that of its wait for the
+    first attempt. A job that waits for its children is queued with their ids in `awaited_ids`.
+
+    `origin_id` is the job whose steps this one continues, itself if it is null.
     """
 
     __tablename__ = "jobs"
@@ -94,13 +120,25 @@ class Job(Base):
     progress: Mapped[dict[str, Any] | None]
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     idempotency_key: Mapped[str | None]
+    request_hash: Mapped[bytes | None]
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("holdfast.jobs.id", ondelete="SET NULL"))
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey(Batch.id, ondelete="SET NULL"))
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("holdfast.jobs.id", ondelete="SET NULL"))
+    origin_id: Mapped[UUID | None]
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     failures: Mapped[int] = mapped_column(server_default=text("0"))
     max_attempts: Mapped[int]
     crashes: Mapped[int] = mapped_column(server_default=text("0"))
     max_crashes: Mapped[int] = mapped_column(server_default=text("3"))
     worker: Mapped[str | None]
+    process: Mapped[int | None]
     lease_expires_at: Mapped[datetime | None]
+    timeout: Mapped[timedelta | None]
+    times_out_at: Mapped[datetime | None]
+    deadline: Mapped[datetime | None]
+    start_by: Mapped[datetime | None]
+    awaited_ids: Mapped[list[UUID] | None]
+    wakes_on_failure: Mapped[bool] = mapped_column(server_default=text("false"))
     run_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
@@ -115,18 +153,36 @@ class Job(Base):
             name="terminal_has_completed_at",
         ),
         CheckConstraint(
-            "num_nulls(worker, lease_expires_at) = CASE status WHEN 'processing' THEN 0 ELSE 2 END",
+            "num_nulls(worker, process, lease_expires_at) = CASE status WHEN 'processing' THEN 0 ELSE 3 END",
             name="processing_has_lease",
         ),
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_range"),
-        # The relay's two looks: what is due and unsent, and what was sent but not started.
-        Index("jobs_unsent_idx", "run_at", postgresql_where=text("status = 'queued' AND sent_at IS NULL")),
+        CheckConstraint("awaited_ids IS NULL OR status = 'queued'", name="waiting_is_queued"),
+        # The relay's looks: what is due and unsent, what was sent but not started, what came too late, and
+        # what waits for its children.
+        Index(
+            "jobs_unsent_idx",
+            "queue",
+            "priority",
+            "run_at",
+            postgresql_where=text("status = 'queued' AND sent_at IS NULL AND awaited_ids IS NULL"),
+        ),
         Index("jobs_sent_idx", "queue", "sent_at", postgresql_where=text("status = 'queued'")),
+        Index(
+            "jobs_late_idx",
+            text("LEAST(deadline, start_by)"),
+            postgresql_where=text("status = 'queued' AND (deadline IS NOT NULL OR start_by IS NOT NULL)"),
+        ),
+        Index("jobs_waiting_idx", "id", postgresql_where=text("awaited_ids IS NOT NULL")),
         # Leases: the index leaves the lease itself out, so that a heartbeat stays a heap-only update.
         Index("jobs_processing_idx", "worker", postgresql_where=text("status = 'processing'")),
         Index("jobs_owner_idx", "owner_id", text("id DESC")),
         Index("jobs_owner_status_idx", "owner_id", "status", text("id DESC")),
+        Index("jobs_failed_idx", "task", text("id DESC"), postgresql_where=text("status = 'failed'")),
+        Index("jobs_parent_idx", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("jobs_batch_idx", "batch_id", "status", postgresql_where=text("batch_id IS NOT NULL")),
+        Index("jobs_retry_of_idx", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
         Index(
             "jobs_idempotency_idx",
             "owner_id",
@@ -149,6 +205,7 @@ class Attempt(Base):
     job_id: Mapped[UUID] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     worker: Mapped[str]
+    process: Mapped[int | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
@@ -158,3 +215,66 @@ class Attempt(Base):
         CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', AttemptOutcome)}", name="outcome_known"),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended_has_outcome"),
     )
+
+
+class Step(Base):
+    """A named piece of a job whose result is kept: a later attempt is given it instead of running it again.
+
+    `fingerprint` tells a step of changed code from the one that was saved: a hash of function and arguments.
+    """
+
+    __tablename__ = "steps"
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey(Job.id, ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    attempt: Mapped[int]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WorkerRow(Base):
+    """A worker that is alive, as far as it has said so; the row goes with it.
+
+    Its main process holds the advisory lock (`WORKER_LOCK`, `id`) on a connection of its own: when the
+    process dies, PostgreSQL notices at once and lets go of the lock.
+    """
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    pool: Mapped[str]
+    concurrency: Mapped[int]
+    queues: Mapped[list[str]]
+    running: Mapped[int] = mapped_column(server_default=text("0"))
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    consuming_at: Mapped[datetime | None]
+    stopping_at: Mapped[datetime | None]
+
+    __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
+
+
+class PausedQueue(Base):
+    """A queue whose jobs are not started until it is resumed."""
+
+    __tablename__ = "paused_queues"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Schedule(Base):
+    """How far a task that is run by the clock has come: the newest tick that a job was made for."""
+
+    __tablename__ = "schedules"
+
+    task: Mapped[str] = mapped_column(primary_key=True)
+    cron: Mapped[str]
+    timezone: Mapped[str]
+    last_tick_at: Mapped[datetime]

@@ -18,10 +18,10 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable, DatabaseUnavailable
-from holdfast.jobs import store
 from holdfast.jobs.database import Database
 from holdfast.jobs.patience import patiently
 from holdfast.jobs.process import PerProcess
+from holdfast.jobs.sending import Delivery, mark_unsent
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _BATCH = 500
 class Carrier(Protocol):
     """What brings jobs to workers. Celery, in practice."""
 
-    def send(self, deliveries: Sequence[store.Delivery]) -> None:
+    def send(self, deliveries: Sequence[Delivery]) -> None:
         """Publish a message for each; raises `CarrierUnavailable` if any may not have been taken."""
         ...
 
@@ -47,7 +47,7 @@ class Outbox:
     def __init__(self, database: Database, carrier: Carrier) -> None:
         self._publisher = PerProcess(lambda: Publisher(database, carrier))
 
-    def send_after_commit(self, session: Session, delivery: store.Delivery) -> None:
+    def send_after_commit(self, session: Session, delivery: Delivery) -> None:
         """Note a job in the session; it is sent when the session's transaction commits."""
         session.info.setdefault(_NOTES, []).append((self, delivery))
 
@@ -55,7 +55,7 @@ class Outbox:
         """Wait until everything handed over so far was published or given back; `False`: not in time."""
         return self._publisher.get().flush(timeout)
 
-    def _hand_over(self, delivery: store.Delivery) -> None:
+    def _hand_over(self, delivery: Delivery) -> None:
         self._publisher.get().put(delivery)
 
 
@@ -81,13 +81,13 @@ class Publisher:
     def __init__(self, database: Database, carrier: Carrier) -> None:
         self._database = database
         self._carrier = carrier
-        self._queue: queue.SimpleQueue[store.Delivery] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
         self._idle = threading.Condition()
         self._pending = 0
         self._thread = self._started_thread()
         atexit.register(self.flush, timedelta(seconds=2))
 
-    def put(self, delivery: store.Delivery) -> None:
+    def put(self, delivery: Delivery) -> None:
         """Publish this job soon; returns at once."""
         with self._idle:
             self._pending += 1
@@ -116,14 +116,14 @@ class Publisher:
                     self._pending -= len(batch)
                     self._idle.notify_all()
 
-    def _publish(self, batch: Sequence[store.Delivery]) -> None:
+    def _publish(self, batch: Sequence[Delivery]) -> None:
         try:
             self._carrier.send(batch)
         except CarrierUnavailable as error:
             log.warning("The broker did not take %d jobs; the relay will send them: %s", len(batch), error)
             self._give_back(batch)
 
-    def _gather(self) -> list[store.Delivery]:
+    def _gather(self) -> list[Delivery]:
         batch = [self._queue.get()]
         while len(batch) < _BATCH:
             try:
@@ -132,10 +132,10 @@ class Publisher:
                 break
         return batch
 
-    def _give_back(self, batch: Sequence[store.Delivery]) -> None:
+    def _give_back(self, batch: Sequence[Delivery]) -> None:
         def mark() -> None:
             with self._database.transaction() as session:
-                store.mark_unsent(session, [delivery.id for delivery in batch])
+                mark_unsent(session, [delivery.id for delivery in batch])
 
         try:
             patiently(mark, patience=timedelta(seconds=5))

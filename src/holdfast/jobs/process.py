@@ -4,11 +4,40 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 _instances: "weakref.WeakSet[PerProcess[Any]]" = weakref.WeakSet()
+
+
+def is_running(pid: int) -> bool:
+    """Whether this process, ours or a child of ours, still runs; a zombie does not."""
+    if pid == os.getpid():
+        return True
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return exists(pid)
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
+
+
+def exists(pid: int) -> bool:
+    """Whether any process of this machine has this id; where it can be seen, a zombie does not count."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # not Linux, or gone since
+        return not Path("/proc/self/stat").exists()
+    # The state follows the command's name, which is in parentheses and may hold any character.
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 class PerProcess(Generic[T]):

@@ -1,11 +1,11 @@
 """Every read of jobs. Functions take a sync `Session`; nothing here writes or locks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, true, tuple_
+from sqlalchemy import bindparam, func, select, true
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import Attempt, Job
@@ -85,11 +85,11 @@ def list_attempts(session: Session, job_id: UUID) -> Sequence[Attempt]:
     return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.attempt)).all()
 
 
-def held_attempts(session: Session, attempts: Collection[tuple[UUID, int]]) -> dict[tuple[UUID, int], bool]:
-    """Which of these attempts still hold their job, and whether each was asked to stop."""
+def held_attempts(session: Session, *, worker: str, process: int) -> dict[tuple[UUID, int], bool]:
+    """The attempts that this process of a worker holds, and whether each was asked to stop."""
     rows = session.execute(
         select(Job.id, Job.attempt, Job.cancel_requested_at.is_not(None)).where(
-            tuple_(Job.id, Job.attempt).in_(attempts), Job.status == JobStatus.PROCESSING
+            Job.worker == worker, Job.process == process, Job.status == JobStatus.PROCESSING
         )
     )
     return {(job_id, attempt): asked for job_id, attempt, asked in rows}

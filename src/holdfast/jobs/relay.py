@@ -1,4 +1,4 @@
-"""What keeps jobs moving when messages or workers are lost.
+"""What keeps jobs moving when messages are lost, and when their time has come.
 
 Every worker runs one. Each round is a few bounded statements that skip what another relay has locked, so any
 number of relays share the work.
@@ -9,19 +9,19 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import queries, store
+from holdfast.jobs import queries, sending
 from holdfast.jobs.database import Database
+from holdfast.jobs.keeper import Keeper
 from holdfast.jobs.outbox import Carrier
 from holdfast.jobs.patience import reason
-from holdfast.jobs.runner import Worker
+from holdfast.jobs.sending import Delivery
+from holdfast.jobs.workers import Worker, WorkerFacts
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +31,26 @@ UNSTARTED = timedelta(seconds=5)
 
 
 class Relay:
-    """Sends due jobs that were not sent, sends again what the broker lost, takes back expired leases."""
+    """Sends due jobs that were not sent, and sends again what the broker lost."""
 
     def __init__(self, database: Database, carrier: Carrier) -> None:
         self._database = database
         self._carrier = carrier
         self._earlier: dict[str, int] = {}
 
-    def rescue(self) -> list[UUID]:
-        """Take back the jobs whose lease ran out; returns their ids."""
-        with self._database.transaction() as session:
-            rescued = store.rescue_expired(session, limit=BATCH)
-        if rescued:
-            log.warning("Took back %d jobs from workers that are gone: %s", len(rescued), rescued)
-        return rescued
+    def round(self) -> None:
+        """Everything once.
+
+        Raises:
+            SQLAlchemyError, CarrierUnavailable: it is away just now; the next round does what was not done.
+        """
+        self.send_due()
+        self.resend_lost()
 
     def send_due(self) -> int:
         """Send the due jobs that no message was sent for; returns how many."""
         with self._database.transaction() as session:
-            due = store.take_unsent(session, limit=BATCH)
+            due = sending.take_unsent(session, limit=BATCH)
         self._send(due)
         return len(due)
 
@@ -80,95 +81,84 @@ class Relay:
 
     def _resend(self, queue: str, count: int) -> int:
         with self._database.transaction() as session:
-            lost = store.take_unstarted(session, queue, sent_before=UNSTARTED, limit=count)
+            lost = sending.take_unstarted(session, queue, sent_before=UNSTARTED, limit=count)
         log.info("The broker holds %d messages too few in queue %r; sending again", count, queue)
         self._send(lost)
         return len(lost)
 
-    def _send(self, deliveries: Sequence[store.Delivery]) -> None:
+    def _send(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
         try:
             self._carrier.send(deliveries)
         except CarrierUnavailable:
             with self._database.transaction() as session:
-                store.mark_unsent(session, [delivery.id for delivery in deliveries])
+                sending.mark_unsent(session, [delivery.id for delivery in deliveries])
             raise
 
 
-class RelayThread:
-    """Runs a relay, and the heartbeat of a worker's leases, in a daemon thread each.
+class WorkerThreads:
+    """Runs the keeper and the relay of a worker, in a daemon thread each.
 
     Apart, because they fail apart: a broker that hangs must not keep leases from being renewed.
 
     Args:
-        relay: what to run once a second.
-        database: where leases are renewed; its pool is one that no user code can exhaust.
-        worker: whose leases they are.
-        running: the jobs this worker runs just now.
+        relay: what to run once a second, and when the keeper has something for it.
+        database: the keeper's; its pool is one that no user code can exhaust.
+        worker: whose leases are kept.
+        facts: what to say of the worker.
     """
 
     def __init__(
-        self, relay: Relay, database: Database, worker: Worker, running: Callable[[], Sequence[UUID]]
+        self, relay: Relay, database: Database, worker: Worker, facts: Callable[[], WorkerFacts]
     ) -> None:
-        self._relay = relay
-        self._database = database
-        self._worker = worker
-        self._running = running
-        self._rescue_from = 0.0
+        self._keeper = Keeper(database, worker, facts, self.wake)
         self._stopped = threading.Event()
+        self._woken = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(self._relay_round, 1.0), name="holdfast-relay"),
-            threading.Thread(
-                target=self._run,
-                args=(self._renew_leases, worker.lease.total_seconds() / 5),
-                name="holdfast-heartbeat",
-            ),
+            threading.Thread(target=self._run, args=(work, pause, wait), name=f"holdfast-{name}", daemon=True)
+            for name, work, pause, wait in (
+                ("relay", relay.round, 1.0, self._wait_for_work),
+                ("keeper", self._keeper.beat, worker.beat.total_seconds(), self._stopped.wait),
+            )
         ]
 
     def start(self) -> None:
         """Begin; returns at once."""
         for thread in self._threads:
-            thread.daemon = True
             thread.start()
 
+    def wake(self) -> None:
+        """Let the relay look at once: there is something to send."""
+        self._woken.set()
+
     def stop(self) -> None:
-        """End after the round that is under way; waits for it, five seconds at most."""
+        """End after the rounds that are under way, five seconds at most, and say that the worker ends."""
         self._stopped.set()
+        self._woken.set()
         for thread in self._threads:
             thread.join(5)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._keeper.leave()
 
-    def _run(self, work: Callable[[], object], seconds: float) -> None:
+    def _run(self, work: Callable[[], object], seconds: float, wait: Callable[[float], object]) -> None:
         try:
-            self._repeat(work, seconds)
+            self._repeat(work, seconds, wait)
         finally:
-            # A worker without relay or heartbeat does harm: let it end, and its supervisor start another.
+            # A worker without relay or keeper does harm: let it end, and its supervisor start another.
             if not self._stopped.is_set():
                 log.critical("%s died; the worker ends", threading.current_thread().name)
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    def _repeat(self, work: Callable[[], object], seconds: float) -> None:
-        # A jittered pause, so that the relays of many workers do not look at the same moment.
-        while not self._stopped.wait(seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - not a secret
+    def _repeat(self, work: Callable[[], object], seconds: float, wait: Callable[[float], object]) -> None:
+        while not self._stopped.is_set():
             try:
                 work()
             except (SQLAlchemyError, CarrierUnavailable) as error:
                 log.warning("%s: %s", threading.current_thread().name, reason(error))
+            # A jittered pause, so that those of many workers do not look at the same moment.
+            wait(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
 
-    def _relay_round(self) -> None:
-        try:
-            if time.monotonic() >= self._rescue_from:
-                self._relay.rescue()
-            self._relay.send_due()
-        except SQLAlchemyError:
-            # While PostgreSQL is away nobody can renew, so that leases run out under living workers. They are
-            # given the time of one lease to say so when it is back.
-            self._rescue_from = time.monotonic() + self._worker.lease.total_seconds()
-            raise
-        self._relay.resend_lost()
-
-    def _renew_leases(self) -> None:
-        job_ids = self._running()
-        if job_ids:
-            with self._database.transaction() as session:
-                store.renew_leases(session, job_ids, worker=self._worker.name, lease=self._worker.lease)
+    def _wait_for_work(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        self._woken.clear()

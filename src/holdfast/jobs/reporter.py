@@ -2,12 +2,19 @@
 
 Grouped: however many jobs run here and however often they call `progress`, watchers are told five times a
 second, and PostgreSQL gets one write and one read a second.
+
+The read compares what PostgreSQL says this process holds with what it has in hand. What it has and does not
+hold any more is told to stop. What it holds and does not have is given back: a claim whose answer was lost on
+the way, say, which nobody would run and whose lease would be renewed for ever.
 """
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +24,13 @@ from holdfast.jobs import queries, store
 from holdfast.jobs.database import Database
 from holdfast.jobs.patience import reason
 from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.workers import Worker
 
 log = logging.getLogger(__name__)
 
 TELL_SECONDS = 0.2
 SAVE_SECONDS = 1.0
+DOUBT_SECONDS = 60.0
 
 Watcher = Callable[[Mapping[UUID, dict[str, Any]]], None]
 
@@ -37,20 +46,41 @@ class Reporter:
     def __init__(self, database: Database, watcher: Watcher) -> None:
         self._database = database
         self._watcher = watcher
+        self._worker: Worker | None = None
+        self._in_hand: Counter[UUID] = Counter()
+        self._in_doubt_until = 0.0
         self._open: set[RunningAttempt] = set()
         self._unsaved: dict[tuple[UUID, int], dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._reporting = threading.Lock()
         self._thread = self._started_thread()
 
+    @contextmanager
+    def in_hand(self, job_id: UUID, worker: Worker) -> Iterator[None]:
+        """Deal with a delivery: from before its claim until after its outcome is written.
+
+        If that fails, what PostgreSQL has noted of it is looked up and put right.
+        """
+        with self._changed:
+            self._worker = worker
+            self._in_hand[job_id] += 1
+        try:
+            yield
+        except BaseException:
+            # What was sent and not answered may still be done: a server that is frozen goes on some time.
+            self._in_doubt_until = time.monotonic() + DOUBT_SECONDS
+            raise
+        finally:
+            with self._changed:
+                self._in_hand[job_id] -= 1
+                self._in_hand += Counter()  # forgets what has come to nothing
+                self._ensure_thread()
+
     def open(self, attempt: RunningAttempt) -> None:
         """Begin to report for an attempt."""
         with self._changed:
             self._open.add(attempt)
-            # What ends the thread is a bug, told by its traceback; the jobs after it are not to suffer.
-            if not self._thread.is_alive():
-                self._thread = self._started_thread()
-            self._changed.notify()
+            self._ensure_thread()
 
     def close(self, attempt: RunningAttempt) -> None:
         """Stop reporting for an attempt; afterwards nothing is written or told of it any more."""
@@ -58,6 +88,12 @@ class Reporter:
             with self._changed:
                 self._open.discard(attempt)
             self._unsaved.pop(attempt.key, None)
+
+    def _ensure_thread(self) -> None:
+        # What ends the thread is a bug, told by its traceback; the jobs after it are not to suffer.
+        if not self._thread.is_alive():
+            self._thread = self._started_thread()
+        self._changed.notify()
 
     def _started_thread(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name="holdfast-reporter", daemon=True)
@@ -68,7 +104,7 @@ class Reporter:
         rounds = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._open)
+                self._changed.wait_for(lambda: self._open or self._is_in_doubt())
             time.sleep(TELL_SECONDS)
             rounds += 1
             with self._reporting:
@@ -88,19 +124,37 @@ class Reporter:
 
     def _save_and_look(self) -> None:
         attempts = self._snapshot()
+        assert self._worker is not None  # noqa: S101 - nothing is open before a delivery is in hand
         try:
             with self._database.transaction() as session:
                 if self._unsaved:
                     store.save_progress(session, self._unsaved)
-                held = queries.held_attempts(session, [attempt.key for attempt in attempts])
+                held = queries.held_attempts(session, worker=self._worker.name, process=os.getpid())
+            # Looked up after the read: what was claimed since is in hand by now.
+            self._give_back([key for key in held if not self._is_in_hand(key[0])])
         except SQLAlchemyError as error:
             log.warning("Progress was not saved, trying again in %.0f s: %s", SAVE_SECONDS, reason(error))
+            if self._is_in_doubt():
+                self._in_doubt_until = time.monotonic() + DOUBT_SECONDS
             return
         self._unsaved.clear()
         for attempt in attempts:
             asked_to_stop = held.get(attempt.key)
             if asked_to_stop is not False:
                 attempt.signal_stop(stale=asked_to_stop is None)
+
+    def _is_in_doubt(self) -> bool:
+        return time.monotonic() < self._in_doubt_until
+
+    def _is_in_hand(self, job_id: UUID) -> bool:
+        with self._changed:
+            return self._in_hand[job_id] > 0
+
+    def _give_back(self, attempts: list[tuple[UUID, int]]) -> None:
+        for job_id, number in attempts:
+            with self._database.transaction() as session:
+                if store.hand_back(session, job_id, number):
+                    log.warning("Gave back job %s, which this process holds and does not run", job_id)
 
     def _snapshot(self) -> list[RunningAttempt]:
         with self._changed:

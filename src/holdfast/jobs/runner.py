@@ -6,9 +6,9 @@ was decided.
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -37,25 +37,14 @@ from holdfast.jobs.process import PerProcess
 from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.task import Task
+from holdfast.jobs.workers import Worker
 
 log = logging.getLogger(__name__)
 
-# A claim may fail quickly, its message or the relay brings the job back; a result is worth waiting for.
+# A claim may fail quickly, its message or the relay brings the job back. A result is worth any wait, and
+# while PostgreSQL is away this slot could do nothing else.
 CLAIM_PATIENCE = timedelta(seconds=5)
-RECORD_PATIENCE = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class Worker:
-    """Who holds leases: a worker process with all its children.
-
-    Attributes:
-        name: unique to this start of this process.
-        lease: how long a job is safe after the last heartbeat.
-    """
-
-    name: str
-    lease: timedelta
+RECORD_PATIENCE = timedelta(days=1)
 
 
 class Runner:
@@ -73,8 +62,12 @@ class Runner:
         the job on the way, and nothing was written.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL stayed away; the lease runs out and the job is taken back.
+            DatabaseUnavailable: PostgreSQL stayed away; the job is given back when it returns.
         """
+        with self._reporter.get().in_hand(job_id, worker):
+            return self._run(task, job_id, worker)
+
+    def _run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
         claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
         if claim is None:
             log.debug("Nothing to do for job %s", job_id)
@@ -94,7 +87,7 @@ class Runner:
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
         with self._database.transaction() as session:
-            return store.claim(session, job_id, worker=worker.name, lease=worker.lease)
+            return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
         context = JobContext(running, self._database)

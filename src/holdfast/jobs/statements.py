@@ -12,6 +12,7 @@ from sqlalchemy import (
     BindParameter,
     DateTime,
     Insert,
+    Integer,
     Interval,
     Select,
     Table,
@@ -26,13 +27,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from holdfast.jobs.models import Attempt, Job
+from holdfast.jobs.models import Attempt, Job, PausedQueue
 from holdfast.states import AttemptOutcome, JobStatus
 
 _jobs = cast("Table", Job.__table__)
 _attempts = cast("Table", Attempt.__table__)
 
-UNLEASED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
+UNLEASED: dict[str, Any] = {"worker": None, "process": None, "lease_expires_at": None, "times_out_at": None}
 _ENDED: dict[str, Any] = {"completed_at": func.now(), **UNLEASED}
 
 
@@ -60,19 +61,25 @@ def _enqueue() -> Insert:
 
 
 def _claim() -> Select[*tuple[Any, ...]]:
-    worker = bindparam("by", type_=Text)
+    worker, process = bindparam("by", type_=Text), bindparam("pid", type_=Integer)
+    end = func.least(_jobs.c.deadline, func.now() + _jobs.c.timeout)
     claimed = (
         update(_jobs)
         .where(
             _jobs.c.id == bindparam("job"),
             _jobs.c.status == JobStatus.QUEUED.value,
             _jobs.c.run_at <= func.now(),
+            _jobs.c.awaited_ids.is_(None),
+            func.coalesce(_jobs.c.deadline > func.now(), True),
+            _jobs.c.queue.not_in(select(PausedQueue.name)),
         )
         .values(
             status=JobStatus.PROCESSING.value,
             attempt=_jobs.c.attempt + 1,
             worker=worker,
+            process=process,
             lease_expires_at=func.now() + bindparam("lease", type_=Interval),
+            times_out_at=end,
             started_at=func.coalesce(_jobs.c.started_at, func.now()),
         )
         .returning(
@@ -83,11 +90,15 @@ def _claim() -> Select[*tuple[Any, ...]]:
             _jobs.c.failures,
             _jobs.c.max_attempts,
             _jobs.c.owner_id,
+            _jobs.c.parent_id,
+            func.coalesce(_jobs.c.origin_id, _jobs.c.id),
+            _jobs.c.times_out_at - func.now(),
+            (_jobs.c.times_out_at == _jobs.c.deadline).label("ends_at_deadline"),
         )
         .cte("claimed")
     )
-    attempt = select(claimed.c.id, claimed.c.attempt, worker)
-    opened = insert(_attempts).from_select(["job_id", "attempt", "worker"], attempt).cte("opened")
+    attempt = select(claimed.c.id, claimed.c.attempt, worker, process)
+    opened = insert(_attempts).from_select(["job_id", "attempt", "worker", "process"], attempt).cte("opened")
     return select(claimed).add_cte(opened)
 
 
@@ -138,6 +149,15 @@ RETRY = _leave(
     error=_json("new_error"),
     failures=_jobs.c.failures + 1,
     run_at=func.now() + bindparam("after", type_=Interval),
+    sent_at=None,
+    **UNLEASED,
+)
+HAND_BACK = _leave(
+    AttemptOutcome.HANDED_BACK,
+    None,
+    status=case((_STOPPED, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
+    completed_at=case((_STOPPED, func.now())),
+    progress=_LAST_PROGRESS,
     sent_at=None,
     **UNLEASED,
 )

@@ -7,7 +7,7 @@ not an error: the caller drops what it has.
 Functions take a sync `Session` and leave committing to the caller. Times are the database's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,18 +15,12 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
-    ColumnElement,
     CursorResult,
-    Interval,
     Result,
-    Select,
     Update,
-    and_,
     bindparam,
     case,
-    cast,
     func,
-    or_,
     select,
     update,
 )
@@ -34,10 +28,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from holdfast.jobs import statements
-from holdfast.jobs.models import Attempt, Job
-from holdfast.states import AttemptOutcome, JobStatus
-
-LOST_WORKER = {"code": "worker_lost", "message": "The worker died while it ran this job.", "stage": None}
+from holdfast.jobs.models import Job
+from holdfast.states import JobStatus
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,13 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt's hold on a job: what the runner needs, and what fences its writes."""
+    """One attempt's hold on a job: what the runner needs, and what fences its writes.
+
+    Attributes:
+        origin_id: the job whose steps this one continues; its own id, usually.
+        time_left: how long the attempt may take; `None` without a limit.
+        ends_at_deadline: whether it is the job's deadline that ends it then, and not the attempt's timeout.
+    """
 
     id: UUID
     attempt: int
@@ -73,17 +71,11 @@ class Claim:
     args: dict[str, Any]
     failures: int
     max_attempts: int
-    owner_id: UUID | None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What the carrier needs to know of a job."""
-
-    id: UUID
-    task: str
-    queue: str
-    priority: int
+    owner_id: UUID | None = None
+    parent_id: UUID | None = None
+    origin_id: UUID | None = None
+    time_left: timedelta | None = None
+    ends_at_deadline: bool | None = None
 
 
 def enqueue(session: Session, job: NewJob) -> None:
@@ -107,37 +99,15 @@ def enqueue(session: Session, job: NewJob) -> None:
     session.connection().execute(statements.ENQUEUE, values)
 
 
-def claim(session: Session, job_id: UUID, *, worker: str, lease: timedelta) -> Claim | None:
-    """Take a due, queued job for a new attempt.
+def claim(session: Session, job_id: UUID, *, worker: str, process: int, lease: timedelta) -> Claim | None:
+    """Take a due, queued job for a new attempt, which this process of this worker is to run.
 
-    `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, waits for its time,
-    or its row is not there (rolled back, or deleted).
+    `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, waits for its time or
+    for its children, its queue is paused, or its row is not there (rolled back, or deleted).
     """
-    row = (
-        session.connection()
-        .execute(statements.CLAIM, {"job": job_id, "by": worker, "lease": lease})
-        .one_or_none()
-    )
+    values = {"job": job_id, "by": worker, "pid": process, "lease": lease}
+    row = session.connection().execute(statements.CLAIM, values).one_or_none()
     return None if row is None else Claim(*row)
-
-
-def renew_leases(session: Session, job_ids: Sequence[UUID], *, worker: str, lease: timedelta) -> int:
-    """Extend the leases this worker holds on these jobs; returns how many were extended.
-
-    A job that somebody has locked is passed by until the next time: one that stays locked must not let the
-    leases of all others run out. A rescue passes it by as well.
-    """
-    held = (
-        select(Job.id)
-        .where(Job.id.in_(job_ids), Job.worker == worker, Job.status == JobStatus.PROCESSING)
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    result = session.execute(
-        update(Job)
-        .where(Job.id.in_(_once(held)), Job.status == JobStatus.PROCESSING)
-        .values(lease_expires_at=func.now() + _interval(lease))
-    )
-    return _rowcount(result)
 
 
 def save_progress(session: Session, progress: Mapping[tuple[UUID, int], dict[str, Any]]) -> None:
@@ -184,6 +154,16 @@ def retry_later(
     return _leave(session, statements.RETRY, claim, new_error=error, whole_error=whole, after=delay)
 
 
+def hand_back(session: Session, job_id: UUID, attempt: int, progress: dict[str, Any] | None = None) -> bool:
+    """Queue the job again at once, as if this attempt had not been; `False`: the attempt is stale.
+
+    For what is neither the job's fault nor a crash, as when its worker is shut down. A job that was asked to
+    stop ends instead.
+    """
+    given = {"job": job_id, "number": attempt, "last_progress": progress}
+    return _rowcount(session.connection().execute(statements.HAND_BACK, given)) == 1
+
+
 def stop(session: Session, claim: Claim, progress: dict[str, Any] | None) -> bool:
     """End a running job that was asked to stop and did; `False`: the attempt is stale."""
     return _leave(session, statements.STOP, claim, last_progress=progress)
@@ -223,104 +203,10 @@ def hold(session: Session, job_id: UUID, attempt: int) -> bool:
     return held.scalar_one_or_none() is not None
 
 
-def rescue_expired(session: Session, *, limit: int) -> list[UUID]:
-    """Take back the jobs whose lease ran out; returns their ids.
-
-    Each goes back to the queue at once, unless it was asked to stop (`cancelled`) or has now lost its worker
-    `max_crashes` times (`failed` with `worker_lost`).
-    """
-    expired = (
-        select(Job.id)
-        .where(Job.status == JobStatus.PROCESSING, Job.lease_expires_at < func.now())
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return _rescue(session, Job.id.in_(_once(expired)))
-
-
-def rescue(session: Session, job_id: UUID, *, worker: str) -> bool:
-    """Take back one job whose process is known to have died under this worker, as `rescue_expired` does."""
-    return bool(_rescue(session, and_(Job.id == job_id, Job.worker == worker)))
-
-
-def take_unsent(session: Session, *, limit: int) -> list[Delivery]:
-    """Mark due jobs that no message was sent for as sent, and return them, earliest first."""
-    unsent = select(Job.id).where(
-        Job.status == JobStatus.QUEUED, Job.sent_at.is_(None), Job.run_at <= func.now()
-    )
-    return _take(session, unsent.order_by(Job.run_at), limit)
-
-
-def take_unstarted(session: Session, queue: str, *, sent_before: timedelta, limit: int) -> list[Delivery]:
-    """Mark as sent anew the jobs whose message is at least `sent_before` old, oldest first."""
-    unstarted = select(Job.id).where(
-        Job.status == JobStatus.QUEUED,
-        Job.queue == queue,
-        Job.run_at <= func.now(),
-        Job.sent_at < func.now() - _interval(sent_before),
-    )
-    return _take(session, unstarted.order_by(Job.sent_at), limit)
-
-
-def mark_unsent(session: Session, job_ids: Sequence[UUID]) -> None:
-    """Take back the mark that these jobs were sent: the broker did not take them."""
-    session.execute(
-        update(Job).where(Job.id.in_(job_ids), Job.status == JobStatus.QUEUED).values(sent_at=None)
-    )
-
-
-def _take(session: Session, which: Select[UUID], limit: int) -> list[Delivery]:
-    chosen = which.limit(limit).with_for_update(skip_locked=True)
-    rows = session.execute(
-        update(Job)
-        .where(Job.id.in_(_once(chosen)), Job.status == JobStatus.QUEUED)
-        .values(sent_at=func.now())
-        .returning(Job.id, Job.task, Job.queue, Job.priority)
-    )
-    return sorted((Delivery(*row) for row in rows), key=lambda delivery: delivery.id)
-
-
-def _once(chosen: Select[UUID]) -> Select[UUID]:
-    # A plain subquery may run anew for each row it is compared with, and then lock and choose more than its
-    # limit each time; PostgreSQL runs a CTE that locks exactly once.
-    return select(chosen.cte("chosen").c.id)
-
-
 def _leave(session: Session, statement: Update, claim: Claim, **values: object) -> bool:
     """The one way out of an attempt: job and attempt change together, and only for the attempt that holds."""
     given = {"job": claim.id, "number": claim.attempt, **values}
     return _rowcount(session.connection().execute(statement, given)) == 1
-
-
-def _rescue(session: Session, which: ColumnElement[bool]) -> list[UUID]:
-    stopped = Job.cancel_requested_at.is_not(None)
-    poisonous = Job.crashes + 1 >= Job.max_crashes
-    lost = cast(LOST_WORKER, JSONB).concat(func.jsonb_build_object("attempt", Job.attempt))
-    rescued = (
-        update(Job)
-        .where(which, Job.status == JobStatus.PROCESSING)
-        .values(
-            status=case(
-                (stopped, JobStatus.CANCELLED.value),
-                (poisonous, JobStatus.FAILED.value),
-                else_=JobStatus.QUEUED.value,
-            ),
-            completed_at=case((or_(stopped, poisonous), func.now())),
-            error=case((poisonous, lost), else_=Job.error),
-            crashes=Job.crashes + 1,
-            run_at=func.now(),
-            sent_at=None,
-            **statements.UNLEASED,
-        )
-        .returning(Job.id, Job.attempt)
-        .cte("left_job")
-    )
-    closed = statements.close_attempts(rescued, AttemptOutcome.LOST, LOST_WORKER)
-    return list(session.execute(closed.returning(Attempt.job_id)).scalars())
-
-
-def _interval(span: timedelta) -> ColumnElement[timedelta]:
-    return cast(span, Interval)
 
 
 def _rowcount(result: Result[Any]) -> int:

@@ -18,6 +18,7 @@ from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.outbox import Outbox
+from holdfast.jobs.sending import Delivery
 from holdfast.jobs.storable import check_storable
 from holdfast.retry import RetryPolicy
 
@@ -183,7 +184,7 @@ class Task(Generic[P, R]):
     def _write(self, session: Session, job: store.NewJob) -> JobAccepted:
         store.enqueue(session, job)
         if job.is_due:
-            self._outbox.send_after_commit(session, store.Delivery(job.id, job.task, job.queue, job.priority))
+            self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
 
 

@@ -1,0 +1,124 @@
+"""Which workers are alive: each says so every second, and holds a lock that goes when its process does."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import Table, delete, func, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from holdfast.jobs.models import WorkerRow
+
+# The first key of a worker's advisory lock, whose second is the worker's id; any number will do, as long as
+# every Holdfast uses the same.
+WORKER_LOCK = 0x_401D_FA58
+
+_workers = cast("Table", WorkerRow.__table__)
+_HAS_SETTLED = text("SELECT now() - pg_postmaster_start_time() > CAST(:settling AS interval)")
+_SILENT = text("""
+    SELECT name, host, pid FROM holdfast.workers
+    WHERE heartbeat_at < now() - CAST(:silence AS interval) AND id NOT IN (
+        SELECT objid::bigint FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = CAST(:key AS oid) AND objsubid = 2 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )
+""")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who holds leases: a worker process with all its children.
+
+    Attributes:
+        name: unique to this start of this process.
+        lease: how long a job is safe after the last heartbeat.
+    """
+
+    name: str
+    lease: timedelta
+
+    @property
+    def beat(self) -> timedelta:
+        """How often it says that it lives."""
+        return self.lease / 15
+
+    @property
+    def silence(self) -> timedelta:
+        """How long a worker that has lost its connection may say nothing before it counts as dead."""
+        return self.beat * 2.5
+
+    @property
+    def settling(self) -> timedelta:
+        """How long the living are given to speak up after a time when nobody could."""
+        return self.lease / 3
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """What a worker says of itself with every beat.
+
+    Attributes:
+        pool: the kind of its pool, such as `prefork`.
+        concurrency: jobs it runs at a time at most.
+        queues: those it takes jobs from.
+        running: jobs it runs now.
+        is_consuming: whether it would take a job now if it had a slot for it.
+    """
+
+    host: str
+    pid: int
+    pool: str
+    concurrency: int
+    queues: Sequence[str]
+    running: int
+    is_consuming: bool
+
+
+@dataclass(frozen=True)
+class SilentWorker:
+    """A worker that says nothing and has lost its connection."""
+
+    name: str
+    host: str
+    pid: int
+
+
+def say_alive(session: Session, name: str, facts: WorkerFacts) -> int:
+    """Record a beat, with what there is to say; returns the worker's id for its lock."""
+    said: dict[str, Any] = {
+        "pool": facts.pool,
+        "concurrency": facts.concurrency,
+        "queues": list(facts.queues),
+        "running": facts.running,
+        "heartbeat_at": func.now(),
+    }
+    if facts.is_consuming:
+        said["consuming_at"] = func.now()
+    beat = update(_workers).where(_workers.c.name == name).values(said).returning(_workers.c.id)
+    known = session.execute(beat).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    # New, or taken for dead by somebody, who has removed the row.
+    row = {**said, "name": name, "host": facts.host, "pid": facts.pid}
+    return int(session.execute(insert(_workers).values(row).returning(_workers.c.id)).scalar_one())
+
+
+def lock(session: Session, worker_id: int) -> bool:
+    """Hold the worker's lock for as long as this connection lives; `False`: an older one still holds it."""
+    return bool(session.execute(select(func.pg_try_advisory_lock(WORKER_LOCK, worker_id))).scalar_one())
+
+
+def has_settled(session: Session, settling: timedelta) -> bool:
+    """Whether PostgreSQL has run that long: its restart cuts everybody's connection."""
+    return bool(session.execute(_HAS_SETTLED, {"settling": settling}).scalar_one())
+
+
+def silent_workers(session: Session, *, silence: timedelta) -> list[SilentWorker]:
+    """Workers without a connection that have said nothing for `silence`."""
+    return [SilentWorker(*row) for row in session.execute(_SILENT, {"silence": silence, "key": WORKER_LOCK})]
+
+
+def remove(session: Session, names: Collection[str]) -> None:
+    """Forget workers that have ended."""
+    session.execute(delete(WorkerRow).where(WorkerRow.name.in_(names)))
