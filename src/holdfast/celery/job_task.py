@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
 from pydantic import JsonValue
 
-from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, RetryLater, Stop
+from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, HandBack, RetryLater, Stop, Suspend
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
@@ -75,7 +75,7 @@ class JobTask(CeleryTask[[str], JsonValue]):
             case Stop():
                 self.update_state(state=states.REVOKED)
                 raise Ignore
-            case Abandon() | None:
+            case Abandon() | HandBack() | Suspend() | None:
                 raise Ignore
             case Complete():
                 raise AssertionError(decision)

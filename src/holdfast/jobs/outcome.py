@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -26,6 +27,22 @@ from holdfast.retry import RetryPolicy
 STOPPED = (JobCancelled, asyncio.CancelledError, concurrent.futures.CancelledError)
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 20_000
+
+
+class Suspension(BaseException):
+    """Raised inside a task to leave it until jobs have ended; it is then run again from its start.
+
+    Not an `Exception`, so that a task's own handlers let it pass; its `finally` blocks run.
+
+    Args:
+        awaited_ids: the jobs to wait for.
+        wakes_on_failure: the first of them that does not complete ends the wait.
+    """
+
+    def __init__(self, awaited_ids: list[UUID], *, wakes_on_failure: bool) -> None:
+        super().__init__(f"waits for {len(awaited_ids)} jobs")
+        self.awaited_ids = awaited_ids
+        self.wakes_on_failure = wakes_on_failure
 
 
 @dataclass(frozen=True)
@@ -72,12 +89,25 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class HandBack:
+    """Queue the job again at once, as if this attempt had not been."""
+
+
+@dataclass(frozen=True)
+class Suspend:
+    """Queue the job until these others have ended."""
+
+    awaited_ids: list[UUID]
+    wakes_on_failure: bool
+
+
+@dataclass(frozen=True)
 class Abandon:
     """Write nothing: the job has moved on without this attempt."""
 
 
 Outcome = Succeeded | Raised
-Decision = Complete | Fail | RetryLater | Stop | Abandon
+Decision = Complete | Fail | RetryLater | Stop | HandBack | Suspend | Abandon
 
 
 def decide(outcome: Outcome, claim: Claim, policy: RetryPolicy, *, cancel_requested: bool) -> Decision:
@@ -90,6 +120,8 @@ def decide(outcome: Outcome, claim: Claim, policy: RetryPolicy, *, cancel_reques
             return Complete(result)
         case Raised(StaleAttempt()):
             return Abandon()
+        case Raised(Suspension() as suspension):
+            return Suspend(suspension.awaited_ids, suspension.wakes_on_failure)
         case Raised(exception) if cancel_requested and isinstance(exception, STOPPED):
             return Stop()
         case Raised(exception):

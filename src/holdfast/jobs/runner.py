@@ -25,11 +25,14 @@ from holdfast.jobs.outcome import (
     Complete,
     Decision,
     Fail,
+    HandBack,
     Outcome,
     Raised,
     RetryLater,
     Stop,
     Succeeded,
+    Suspend,
+    Suspension,
     decide,
 )
 from holdfast.jobs.patience import patiently, reason
@@ -102,7 +105,7 @@ class Runner:
             return Succeeded(task.dump_result(value))
         # The one place that catches everything: user code may raise anything, and whatever it raises is
         # this job's error, not the worker's end. A KeyboardInterrupt is meant for the worker, and passes.
-        except (Exception, SystemExit, CancelledError, asyncio.CancelledError) as exception:  # noqa: BLE001
+        except (Exception, SystemExit, Suspension, CancelledError, asyncio.CancelledError) as exception:  # noqa: BLE001
             return Raised(exception)
         finally:
             reporter.close(running)
@@ -127,6 +130,12 @@ class Runner:
                     held = store.retry_later(session, claim, error, delay, traceback=trace)
                 case Stop():
                     held = store.stop(session, claim, progress)
+                case HandBack():
+                    held = store.hand_back(session, claim.id, claim.attempt, progress)
+                case Suspend(awaited_ids, wakes_on_failure):
+                    held = store.suspend(
+                        session, claim, awaited_ids, progress, wakes_on_failure=wakes_on_failure
+                    )
                 case Abandon():
                     held = False
         if not held:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import (
     CTE,
     BindParameter,
+    Boolean,
     DateTime,
     Insert,
     Integer,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
+    Uuid,
     bindparam,
     case,
     func,
@@ -25,7 +27,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from holdfast.jobs.models import Attempt, Job, PausedQueue
 from holdfast.states import AttemptOutcome, JobStatus
@@ -157,6 +159,17 @@ HAND_BACK = _leave(
     None,
     status=case((_STOPPED, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
     completed_at=case((_STOPPED, func.now())),
+    progress=_LAST_PROGRESS,
+    sent_at=None,
+    **UNLEASED,
+)
+SUSPEND = _leave(
+    AttemptOutcome.SUSPENDED,
+    None,
+    status=case((_STOPPED, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
+    completed_at=case((_STOPPED, func.now())),
+    awaited_ids=case((~_STOPPED, bindparam("awaited", type_=ARRAY(Uuid)))),
+    wakes_on_failure=bindparam("wakes", type_=Boolean),
     progress=_LAST_PROGRESS,
     sent_at=None,
     **UNLEASED,

@@ -7,7 +7,7 @@ not an error: the caller drops what it has.
 Functions take a sync `Session` and leave committing to the caller. Times are the database's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -164,6 +164,22 @@ def hand_back(session: Session, job_id: UUID, attempt: int, progress: dict[str, 
     return _rowcount(session.connection().execute(statements.HAND_BACK, given)) == 1
 
 
+def suspend(
+    session: Session,
+    claim: Claim,
+    awaited_ids: Sequence[UUID],
+    progress: dict[str, Any] | None,
+    *,
+    wakes_on_failure: bool,
+) -> bool:
+    """Queue the job until these others have ended; `False`: the attempt is stale.
+
+    A job that was asked to stop ends instead. What wakes it is `holdfast.jobs.children.wake`.
+    """
+    values = {"awaited": list(awaited_ids), "wakes": wakes_on_failure, "last_progress": progress}
+    return _leave(session, statements.SUSPEND, claim, **values)
+
+
 def stop(session: Session, claim: Claim, progress: dict[str, Any] | None) -> bool:
     """End a running job that was asked to stop and did; `False`: the attempt is stale."""
     return _leave(session, statements.STOP, claim, last_progress=progress)
@@ -181,6 +197,7 @@ def cancel(session: Session, job_id: UUID) -> JobStatus | None:
         .values(
             status=case((queued, JobStatus.CANCELLED.value), else_=Job.status),
             completed_at=case((queued, func.now())),
+            awaited_ids=None,
             cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
         )
         .returning(Job.status)
