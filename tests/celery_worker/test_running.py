@@ -11,7 +11,7 @@ import pytest
 from factories import attempt_outcomes, job_row
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.jobs.ids import new_id
-from holdfast.jobs.store import Delivery
+from holdfast.jobs.sending import Delivery
 from waiting import wait_for
 
 POOLS = ["prefork", "threads", "solo"]

@@ -14,6 +14,8 @@ from holdfast.jobs.models import WorkerRow
 # every Holdfast uses the same.
 WORKER_LOCK = 0x_401D_FA58
 
+LONGEST_BEAT = timedelta(seconds=1)
+
 _workers = cast("Table", WorkerRow.__table__)
 _HAS_SETTLED = text("SELECT now() - pg_postmaster_start_time() > CAST(:settling AS interval)")
 _SILENT = text("""
@@ -41,7 +43,7 @@ class Worker:
     @property
     def beat(self) -> timedelta:
         """How often it says that it lives."""
-        return self.lease / 15
+        return min(self.lease / 15, LONGEST_BEAT)
 
     @property
     def silence(self) -> timedelta:
@@ -51,7 +53,7 @@ class Worker:
     @property
     def settling(self) -> timedelta:
         """How long the living are given to speak up after a time when nobody could."""
-        return self.lease / 3
+        return self.beat * 5
 
 
 @dataclass(frozen=True)
