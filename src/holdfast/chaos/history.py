@@ -69,6 +69,7 @@ class AttemptRecord:
     ended_at: datetime | None
     outcome: AttemptOutcome | None
     worker: str = ""
+    process: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from holdfast.cli import demo, documents, jobs, keys, run
+from holdfast.cli import chaos, demo, documents, jobs, keys, run
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 
@@ -24,6 +24,8 @@ app.command("ingest")(documents.ingest)
 app.command("search")(documents.search)
 app.add_typer(jobs.app, name="jobs")
 app.command("demo")(demo.demo)
+app.command("chaos")(chaos.chaos)
+app.command("chaos-submitter", hidden=True)(chaos.submitter)
 
 
 def main() -> None:

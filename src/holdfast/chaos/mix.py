@@ -1,0 +1,14 @@
+"""What chaos's own workload is made of. Apart from it: importing the tasks makes a `Holdfast`."""
+
+from holdfast.states import JobStatus
+
+WORKLOAD = "holdfast.chaos.workload:holdfast"
+"""The workload's Holdfast, as module:attribute."""
+
+MIX = {"quick": 30, "paid": 20, "paid_async": 20, "long": 15, "flaky": 10, "doomed": 5}
+"""Its tasks, and how often each is drawn."""
+
+
+def expected_status(task: str) -> JobStatus:
+    """How a job of this task ends, whatever happens on the way."""
+    return JobStatus.FAILED if task == "doomed" else JobStatus.COMPLETED

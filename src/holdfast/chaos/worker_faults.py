@@ -1,0 +1,97 @@
+"""Faults of single processes and of their ways to the engines."""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from random import Random
+from signal import SIGCONT, SIGKILL, SIGSTOP
+
+from holdfast.chaos.fault import Wound
+from holdfast.chaos.fleet import Supervised
+from holdfast.chaos.ground import Ground, skewed
+from holdfast.chaos.proxy import Link
+
+AN_HOUR_SECONDS = 3600
+
+
+def kill_worker(ground: Ground, rng: Random) -> None:
+    """SIGKILL of a worker and all its children at once, as the loss of a machine is."""
+    for worker in _some_worker(ground, rng):
+        ground.fleet.note(worker)
+        worker.kill()
+
+
+def kill_child(ground: Ground, rng: Random) -> None:
+    """SIGKILL of one process of a prefork pool, as the kernel's out-of-memory killer does it."""
+    for worker in _some_worker(ground, rng):
+        children = worker.children()
+        if children:
+            child = rng.choice(children)
+            ground.fleet.note(worker, child=child)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, SIGKILL)
+
+
+def kill_submitter(ground: Ground, _rng: Random) -> None:
+    """SIGKILL of the process that submits, wherever it is in a transaction."""
+    submitter = ground.fleet.submitter
+    if submitter is not None and not submitter.has_finished:
+        submitter.kill()
+
+
+def stop_worker(ground: Ground, rng: Random) -> Wound | None:
+    """SIGSTOP for longer than the lease, then SIGCONT: the sleeper's jobs are elsewhere when it wakes."""
+    for worker in _some_worker(ground, rng):
+        ground.fleet.note(worker, is_kill=False)
+        worker.is_stopped = True
+        worker.signal(SIGSTOP)
+
+        def wake(worker: Supervised = worker) -> None:
+            worker.signal(SIGCONT)
+            worker.is_stopped = False
+
+        return Wound(ground.lease_seconds + rng.uniform(1, 3), wake)
+    return None
+
+
+def shift_clock(ground: Ground, rng: Random) -> Wound | None:
+    """Kill a worker; the one that takes its place has a clock that is an hour ahead, or behind."""
+    for worker in _some_worker(ground, rng):
+        worker.env = skewed(worker.env, rng.choice([-AN_HOUR_SECONDS, AN_HOUR_SECONDS]))
+        ground.fleet.note(worker)
+        worker.kill()
+
+        def set_right(worker: Supervised = worker) -> None:
+            # Taken up at its next start; until then it goes on being wrong, which is the point.
+            worker.env = skewed(worker.env, 0)
+
+        return Wound(rng.uniform(5, 10), set_right)
+    return None
+
+
+def cut_postgres(ground: Ground, rng: Random) -> Wound | None:
+    """One worker cannot reach PostgreSQL: connections are refused, or silent for longer than the lease."""
+    return _cut(ground, rng, lambda worker: ground.links[worker.name].postgres)
+
+
+def cut_valkey(ground: Ground, rng: Random) -> Wound | None:
+    """One worker cannot reach Valkey: connections are refused, or silent for longer than the lease."""
+    return _cut(ground, rng, lambda worker: ground.links[worker.name].valkey)
+
+
+def _cut(ground: Ground, rng: Random, way: Callable[[Supervised], Link]) -> Wound | None:
+    for worker in _some_worker(ground, rng):
+        link = way(worker)
+        if rng.random() < 0.5:
+            link.refuse()
+            return Wound(rng.uniform(2, 6), link.restore)
+        link.fall_silent()
+        return Wound(ground.lease_seconds + rng.uniform(1, 3), link.restore)
+    return None
+
+
+def _some_worker(ground: Ground, rng: Random) -> Sequence[Supervised]:
+    """One of the workers that live, or none when none does."""
+    draw = rng.random()  # drawn in any case, so that what follows from the seed stays the same
+    living = ground.fleet.living()
+    return living[int(draw * len(living)) :][:1]

@@ -1,0 +1,108 @@
+"""The jobs of a run: short and long, sync and async, with paid calls, progress, retries and failures.
+
+Each leaves one row in `chaos.effects` and says in it which attempt wrote it, and which held the job then. The
+limits are wide on purpose: a run kills far more often than a job should bear, and is not about giving up.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from holdfast.app import Holdfast, TaskKeywords
+from holdfast.chaos.provider import pay
+from holdfast.errors import PermanentError
+from holdfast.jobs.context import JobContext
+
+RETRIES: TaskKeywords = {"retries": 200, "retry_delay": 0.5, "max_crashes": 200}
+
+_EFFECT = text(
+    "INSERT INTO chaos.effects (job_id, name, attempt, held_by) SELECT :job, :name, :attempt, "
+    "(SELECT attempt FROM holdfast.jobs WHERE id = :job AND status = 'processing')"
+)
+_EXISTS = text("SELECT 1 FROM chaos.effects WHERE job_id = :job")
+
+holdfast = Holdfast()
+
+
+@holdfast.task(**RETRIES)
+def quick(job: JobContext, serial: int) -> int:
+    """One effect and nothing else."""
+    leave_effect(job)
+    return serial
+
+
+@holdfast.task(**RETRIES)
+def paid(job: JobContext, serial: int) -> int:
+    """Buy an answer, then an effect."""
+    buy(job, "buy")
+    leave_effect(job)
+    return serial
+
+
+@holdfast.task(**RETRIES)
+async def paid_async(job: JobContext, serial: int) -> int:
+    """Buy three answers, waiting in between, then an effect."""
+    for number in range(3):
+        report(job, number, 3)
+        await buy_async(job, f"buy {number}")
+        await asyncio.sleep(0.3)
+    await asyncio.to_thread(leave_effect, job)
+    return serial
+
+
+@holdfast.task(**RETRIES)
+def long(job: JobContext, serial: int) -> int:
+    """Work for about three seconds in ten paid parts, then an effect."""
+    for number in range(10):
+        report(job, number, 10)
+        buy(job, f"buy {number}")
+        time.sleep(0.25)
+    leave_effect(job)
+    return serial
+
+
+@holdfast.task(**RETRIES)
+def flaky(job: JobContext, serial: int) -> int:
+    """Fail after the effect, twice, and complete then."""
+    leave_effect(job)
+    if job.attempt < 3:
+        raise ConnectionError("as asked")
+    return serial
+
+
+@holdfast.task(**RETRIES)
+def doomed(job: JobContext, serial: int) -> int:
+    """Fail for good, after the effect."""
+    leave_effect(job)
+    raise PermanentError(f"job {serial} is asked to fail")
+
+
+def buy(job: JobContext, step: str) -> str:
+    """Buy an answer under the step's idempotency key."""
+    return pay(job.id, step, job.attempt, f"{job.id}:{step}")
+
+
+async def buy_async(job: JobContext, step: str) -> str:
+    """`buy`, off the event loop."""
+    return await asyncio.to_thread(buy, job, step)
+
+
+def report(job: JobContext, number: int, total: int) -> None:
+    """Say how far the job is, and which attempt says so: the ledger compares."""
+    job.progress(number, total, f"chaos, attempt {job.attempt}")
+
+
+def leave_effect(job: JobContext) -> None:
+    """Write the job's one row, exactly once: looking for it and writing it are one fenced transaction."""
+    with job.transaction() as session:
+        if not session.execute(_EXISTS, {"job": job.id}).first():
+            write_effect(session, job)
+
+
+def write_effect(session: Session, job: JobContext) -> None:
+    """Insert the row; nothing in the table would refuse a second one."""
+    values: dict[str, Any] = {"job": job.id, "name": "effect", "attempt": job.attempt}
+    session.execute(_EFFECT, values)
