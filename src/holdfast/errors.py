@@ -4,6 +4,8 @@
     ├── ConfigurationError        a setting or an environment that cannot work
     ├── EngineStartError          an embedded engine did not start
     ├── InvalidArguments          arguments that do not fit the task's annotations
+    │   └── IdempotencyConflict   an idempotency key that was used for something else
+    ├── NotRetryable              a job that has not failed, or cannot be asked for again
     ├── UnknownTask               a name that no task is registered under
     ├── DatabaseUnavailable       PostgreSQL cannot be reached just now
     ├── CarrierUnavailable        the broker cannot be reached just now
@@ -19,6 +21,8 @@ Each class has a sentence (its docstring is the default message) and a stable `c
 `error` and an API problem carry. Mapping a code to an HTTP status is the API's business alone.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from inspect import cleandoc
 
@@ -45,10 +49,38 @@ class EngineStartError(HoldfastError):
     code = "engine_start"
 
 
+@dataclass(frozen=True)
+class InvalidArgument:
+    """One thing that does not fit: where it stands among the arguments, what is wrong, Pydantic's type."""
+
+    location: tuple[str, ...]
+    message: str
+    type: str
+
+
 class InvalidArguments(HoldfastError):
-    """The arguments do not fit the task's annotations."""
+    """The arguments do not fit the task's annotations.
+
+    `arguments` lists what does not fit, as far as it is one argument or another.
+    """
 
     code = "invalid_arguments"
+
+    def __init__(self, message: str | None = None, arguments: Sequence[InvalidArgument] = ()) -> None:
+        super().__init__(message)
+        self.arguments = tuple(arguments)
+
+
+class IdempotencyConflict(InvalidArguments):
+    """The idempotency key was used for something else within the last 24 hours."""
+
+    code = "idempotency_conflict"
+
+
+class NotRetryable(HoldfastError):
+    """Only a job that has failed or was cancelled can be retried."""
+
+    code = "not_retryable"
 
 
 class UnknownTask(HoldfastError):

@@ -89,6 +89,7 @@ def test_job_is_written_as_asked(session, task):
     assert accepted.model_dump(mode="json") == {
         "job_id": str(accepted.job_id),
         "status": "queued",
+        "created": True,
         "urls": {"job": f"/v1/jobs/{accepted.job_id}"},
     }
 
@@ -253,7 +254,7 @@ def test_delay_and_time_together_are_refused(session, task):
 
 def test_positional_arguments_are_refused(session, task):
     with pytest.raises(InvalidArguments):
-        task.enqueue(session, None, None, None, None, None, new_id())
+        task.enqueue(session, *[None] * (len(RESERVED) - 1), new_id())
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

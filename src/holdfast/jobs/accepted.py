@@ -8,10 +8,14 @@ from holdfast.states import JobStatus
 
 
 class JobAccepted(BaseModel):
-    """A job exists and will run; follow it at its URL."""
+    """A job exists and will run; follow it at its URL.
+
+    A job that was there already, by its idempotency key, is not `created`, and has the status it has by now.
+    """
 
     job_id: UUID = Field(examples=["01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"])
     status: JobStatus = JobStatus.QUEUED
+    created: bool = Field(True, description="Whether this request made the job; false: an earlier one did.")
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -12,7 +12,6 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     DateTime,
-    Insert,
     Integer,
     Interval,
     Select,
@@ -23,11 +22,11 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from holdfast.jobs.models import Attempt, Job, PausedQueue
 from holdfast.states import AttemptOutcome, JobStatus
@@ -60,6 +59,14 @@ def _enqueue() -> Insert:
         run_at=func.coalesce(due_at, func.now() + after),
         sent_at=case((bindparam("is_due"), func.now())),
     )
+
+
+def unless_keyed(new_jobs: Insert) -> ReturningInsert[Any]:
+    """Insert, and return the id, unless the owner has a job of the task with this idempotency key."""
+    return new_jobs.on_conflict_do_nothing(
+        index_elements=[_jobs.c.owner_id, _jobs.c.task, _jobs.c.idempotency_key],
+        index_where=_jobs.c.idempotency_key.is_not(None),
+    ).returning(_jobs.c.id)
 
 
 def _claim() -> Select[*tuple[Any, ...]]:
@@ -124,6 +131,7 @@ _LAST_PROGRESS = func.coalesce(_json("last_progress"), _jobs.c.progress)
 _STOPPED = _jobs.c.cancel_requested_at.is_not(None)
 
 ENQUEUE = _enqueue()
+ENQUEUE_ONCE = unless_keyed(_enqueue())
 CLAIM = _claim()
 COMPLETE = _leave(
     AttemptOutcome.COMPLETED,

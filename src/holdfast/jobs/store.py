@@ -47,6 +47,7 @@ class NewJob:
     delay: timedelta | None = None
     run_at: datetime | None = None
     idempotency_key: str | None = None
+    request_hash: bytes | None = None
     metadata: Mapping[str, Any] | None = None
 
     @property
@@ -78,8 +79,12 @@ class Claim:
     ends_at_deadline: bool | None = None
 
 
-def enqueue(session: Session, job: NewJob) -> None:
-    """Insert a queued job; it exists for others once the caller commits."""
+def enqueue(session: Session, job: NewJob) -> bool:
+    """Insert a queued job; it exists for others once the caller commits.
+
+    `False`: its owner has another job of this task with this idempotency key, and nothing was written. While
+    another transaction is about to write one, this waits for its end.
+    """
     values = {
         "id": job.id,
         "task": job.task,
@@ -89,14 +94,28 @@ def enqueue(session: Session, job: NewJob) -> None:
         "max_attempts": job.max_attempts,
         "max_crashes": job.max_crashes,
         "owner_id": job.owner_id,
-        "idempotency_key": job.idempotency_key,
         "metadata": dict(job.metadata or {}),
         "at": job.run_at,
         "after": job.delay or timedelta(),
         "is_due": job.is_due,
     }
     session.flush()  # the owner may be new as well; a connection's own statement does not see to that
-    session.connection().execute(statements.ENQUEUE, values)
+    if job.idempotency_key is None:
+        session.connection().execute(statements.ENQUEUE, values)
+        return True
+    values |= {"idempotency_key": job.idempotency_key, "request_hash": job.request_hash}
+    written = session.connection().execute(statements.ENQUEUE_ONCE, values)
+    return written.one_or_none() is not None
+
+
+def release_key(session: Session, job_id: UUID, key: str) -> bool:
+    """Take an idempotency key from its job, so that another may have it; `False`: the job has it no more."""
+    released = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.idempotency_key == key)
+        .values(idempotency_key=None, request_hash=None)
+    )
+    return _rowcount(released) == 1
 
 
 def claim(session: Session, job_id: UUID, *, worker: str, process: int, lease: timedelta) -> Claim | None:

@@ -12,11 +12,12 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from holdfast.errors import ConfigurationError, InvalidArguments, PermanentError
-from holdfast.jobs import store
+from holdfast.errors import ConfigurationError, InvalidArgument, InvalidArguments, PermanentError
+from holdfast.jobs import idempotency, store
 from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
+from holdfast.jobs.options import PRIORITIES, JobOptions
 from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.sending import Delivery
 from holdfast.jobs.storable import check_storable
@@ -26,8 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # The parameters of `enqueue` itself; a task's own must not be called the same.
-RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metadata"})
-PRIORITIES = range(10)
+RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metadata", "idempotency_key"})
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Task(Generic[P, R]):
         run_at: datetime | None = None,
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
+        idempotency_key: str | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted: ...
@@ -87,6 +88,7 @@ class Task(Generic[P, R]):
         run_at: datetime | None = None,
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
+        idempotency_key: str | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Awaitable[JobAccepted]: ...
@@ -99,6 +101,7 @@ class Task(Generic[P, R]):
         run_at: datetime | None = None,
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
+        idempotency_key: str | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted | Awaitable[JobAccepted]:
@@ -114,32 +117,74 @@ class Task(Generic[P, R]):
             run_at: start no earlier than this time (aware).
             priority: 0 (first) to 9 (last); the task's own if not given.
             metadata: JSON of the caller's, kept with the job and shown with it.
+            idempotency_key: stands for this request for 24 hours: the same owner asking again for the same
+                task and arguments is given the same job, even if it has failed.
             *args: none; the task's arguments are keywords.
             **kwargs: the task's arguments.
 
         Raises:
             InvalidArguments: the arguments do not fit the task's annotations, or those of enqueue itself
                 cannot be: a time without a zone, both `delay` and `run_at`, metadata that is not JSON.
+            IdempotencyConflict: the key stands for other arguments.
         """
         if args:
             raise InvalidArguments(f"The arguments of {self.name} are given by name.")
-        _check_options(delay, run_at, priority, metadata)
-        job = store.NewJob(
+        options = JobOptions(
+            owner=owner,
+            delay=delay,
+            run_at=run_at,
+            priority=priority,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+        )
+        job = self.new_job(kwargs, options)
+        if isinstance(session, AsyncSession):
+            return session.run_sync(self.submit, job)
+        return self.submit(session, job)
+
+    def new_job(
+        self, arguments: Mapping[str, Any], options: JobOptions, *, request: JsonValue = None
+    ) -> store.NewJob:
+        """A job as it would be written, checked in all there is to check without the database.
+
+        Args:
+            arguments: the task's.
+            options: of `enqueue`.
+            request: what an idempotency key stands for, if it is not the arguments.
+
+        Raises:
+            InvalidArguments: the arguments do not fit, or cannot be stored.
+        """
+        args, key = self.dump_arguments(arguments), options.idempotency_key
+        return store.NewJob(
             id=new_id(),
             task=self.name,
-            args=self.dump_arguments(kwargs),
+            args=args,
             queue=self.options.queue,
-            priority=self.options.priority if priority is None else priority,
+            priority=self.options.priority if options.priority is None else options.priority,
             max_attempts=self.options.retry.max_attempts,
             max_crashes=self.options.max_crashes,
-            owner_id=owner.id if isinstance(owner, Owner) else owner,
-            delay=timedelta(seconds=delay) if isinstance(delay, int | float) else delay,
-            run_at=run_at,
-            metadata=metadata,
+            owner_id=options.owner_id,
+            delay=options.wait,
+            run_at=options.run_at,
+            idempotency_key=key,
+            request_hash=None if key is None else idempotency.hash_request(request or {"args": args}),
+            metadata=options.metadata,
         )
-        if isinstance(session, AsyncSession):
-            return session.run_sync(self._write, job)
-        return self._write(session, job)
+
+    def submit(self, session: Session, job: store.NewJob) -> JobAccepted:
+        """Write a `new_job` in the caller's transaction, and hand it over once that commits.
+
+        Raises:
+            IdempotencyConflict: its key stands for another request.
+        """
+        if job.idempotency_key is None:
+            store.enqueue(session, job)
+        elif known := idempotency.enqueue_once(session, job):
+            return JobAccepted(job_id=known.job_id, status=known.status, created=False)
+        if job.is_due:
+            self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
+        return JobAccepted(job_id=job.id)
 
     def dump_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Validate arguments and return them as JSON.
@@ -152,7 +197,7 @@ class Task(Generic[P, R]):
             dumped = arguments.model_dump(mode="json", exclude_unset=True)
             check_storable(dumped)
         except (ValidationError, PydanticSerializationError, ValueError) as error:
-            raise InvalidArguments(f"{self.name}: {_short(error)}") from error
+            raise InvalidArguments(f"{self.name}: {_short(error)}", _misfits(error)) from error
         return dumped
 
     def load_arguments(self, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,12 +226,6 @@ class Task(Generic[P, R]):
             raise PermanentError(message, code="invalid_result") from error
         return cast("JsonValue", result)
 
-    def _write(self, session: Session, job: store.NewJob) -> JobAccepted:
-        store.enqueue(session, job)
-        if job.is_due:
-            self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
-        return JobAccepted(job_id=job.id)
-
 
 def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel], TypeAdapter[Any]]:
     hints = get_type_hints(function, include_extras=True)
@@ -209,27 +248,18 @@ def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[Bas
     )
 
 
-def _check_options(
-    delay: timedelta | float | None, run_at: datetime | None, priority: int | None, metadata: object
-) -> None:
-    if delay is not None and run_at is not None:
-        raise InvalidArguments("Give delay or run_at, not both.")
-    if run_at is not None and run_at.tzinfo is None:
-        raise InvalidArguments(f"run_at must have a time zone, and {run_at} has none.")
-    if priority is not None and priority not in PRIORITIES:
-        raise InvalidArguments(f"priority is 0 (first) to 9 (last), not {priority}.")
-    if metadata is None:
-        return
-    try:
-        check_storable(cast("JsonValue", metadata))
-    except ValueError as error:
-        raise InvalidArguments(f"metadata: {error}") from error
-
-
 def _short(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}"
-        for item in error.errors(include_url=False, include_input=False)
+        f"{'.'.join(misfit.location) or 'value'}: {misfit.message}" for misfit in _misfits(error)
     )
+
+
+def _misfits(error: Exception) -> list[InvalidArgument]:
+    if not isinstance(error, ValidationError):
+        return []
+    return [
+        InvalidArgument(tuple(map(str, item["loc"])), item["msg"], item["type"])
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
