@@ -1,25 +1,22 @@
-"""The engines all tests share, and what a test gets of its own: a database, a key prefix, a `Holdfast`."""
+"""What every test may ask for: the engines and databases of the testing kit, a key prefix, a `Holdfast`."""
 
 import os
-import shutil
-import tempfile
+import sys
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
 
 from broker_queue import delete_keys
-from databases import conninfo, copied_database, migrate, named
+from databases import copied_database
 from holdfast import Holdfast, Settings
-from holdfast.engines import EmbeddedEngines
-from holdfast.engines.locks import is_locked
-from worker_process import WorkerProcess
+from holdfast.testing import WorkerProcess
 
-# Inherited by the processes of pytest-xdist, which thereby share one PostgreSQL and one Valkey.
+pytest_plugins = ["holdfast.testing.fixtures"]
+
+# The folder of the engines, which the kit has chosen by then.
 HOME_VARIABLE = "HOLDFAST_TEST_HOME"
-TEMPLATE = "holdfast_template"
 CONFIGURATION = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 
@@ -28,52 +25,26 @@ def pytest_configure(config):
     for name in list(os.environ):
         if name in CONFIGURATION or (name.startswith("HOLDFAST_") and name != HOME_VARIABLE):
             del os.environ[name]
-    if not hasattr(config, "workerinput"):
-        os.environ[HOME_VARIABLE] = tempfile.mkdtemp(prefix="holdfast-tests-")
-
-
-def pytest_unconfigure(config):
-    if not hasattr(config, "workerinput"):
-        home = Path(os.environ.pop(HOME_VARIABLE))
-        stop_survivors(home / "engines")
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def engines():
-    """The URLs of a PostgreSQL and a Valkey that live as long as any process of this test run."""
-    embedded = EmbeddedEngines(Path(os.environ[HOME_VARIABLE]) / "engines")
-    with embedded as urls:
-        yield urls
+def engines(holdfast_engines):
+    return holdfast_engines
 
 
 @pytest.fixture(scope="session")
-def admin(engines):
-    """A connection that makes and drops databases."""
-    with psycopg.connect(conninfo(engines.database_url), autocommit=True) as connection:
-        yield connection
+def admin(holdfast_admin):
+    return holdfast_admin
 
 
 @pytest.fixture(scope="session")
-def template(admin, engines):
-    """The name of a migrated database that nobody connects to, so that it can be copied."""
-    admin.execute("SELECT pg_advisory_lock(1)")
-    try:
-        if not admin.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).rowcount:
-            admin.execute("CREATE DATABASE unfinished_template")
-            migrate(named(engines.database_url, "unfinished_template"))
-            admin.execute("ALTER DATABASE unfinished_template ALLOW_CONNECTIONS false")
-            admin.execute(f"ALTER DATABASE unfinished_template RENAME TO {TEMPLATE}")
-    finally:
-        admin.execute("SELECT pg_advisory_unlock(1)")
-    return TEMPLATE
+def template(holdfast_template):
+    return holdfast_template
 
 
 @pytest.fixture
-def database_url(admin, engines, template):
-    """A migrated database of the test's own."""
-    with copied_database(admin, engines.database_url, template) as url:
-        yield url
+def database_url(holdfast_database_url):
+    return holdfast_database_url
 
 
 @pytest.fixture
@@ -131,9 +102,10 @@ def start_worker(environment, tmp_path):
     def start(*arguments, app="worker_tasks", pool="prefork", concurrency=2, **variables):
         variables = environment | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
         number = len(workers) + 1
-        options = [f"--pool={pool}", f"--concurrency={concurrency}", f"--hostname=worker{number}@test"]
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=info", f"--pool={pool}"]
+        options = [f"--concurrency={concurrency}", f"--hostname=worker{number}@test", *arguments]
         log = tmp_path / f"worker-{number}.log"
-        workers.append(worker := WorkerProcess(variables, log, app, *options, *arguments))
+        workers.append(worker := WorkerProcess(variables, log, [*command, *options]))
         return worker.await_ready()
 
     yield start
@@ -152,10 +124,3 @@ def holdfast(settings):
 def session(holdfast):
     with holdfast.database.session() as session:
         yield session
-
-
-def stop_survivors(home):
-    """Stop engines whose last user was killed: whoever joins the folder and leaves it is the last one."""
-    if any(is_locked(lock) for lock in home.glob("*.lock")):
-        with EmbeddedEngines(home):
-            pass

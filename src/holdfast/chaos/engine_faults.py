@@ -1,7 +1,6 @@
 """Faults of what all workers share: PostgreSQL, Valkey, and the messages in it."""
 
 import time
-from collections.abc import Sequence
 from random import Random
 from signal import SIGINT, SIGQUIT
 
@@ -12,6 +11,7 @@ from holdfast.chaos.fault import Wound
 from holdfast.chaos.ground import Ground
 
 _HOARDING_SECONDS = 10
+_TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
 
 def flush_valkey(ground: Ground, _rng: Random) -> None:
@@ -22,13 +22,13 @@ def flush_valkey(ground: Ground, _rng: Random) -> None:
 def restart_valkey(ground: Ground, rng: Random) -> Wound:
     """SIGKILL, and a start with what its append-only file has: up to a second of messages is lost."""
     ground.engines.kill_valkey(forget=False)
-    return Wound(rng.uniform(0.5, 3), ground.engines.start)
+    return Wound(rng.uniform(0.5, 3), ground.engines.start_valkey)
 
 
 def empty_valkey(ground: Ground, rng: Random) -> Wound:
     """SIGKILL, and a start with nothing."""
     ground.engines.kill_valkey(forget=True)
-    return Wound(rng.uniform(0.5, 3), ground.engines.start)
+    return Wound(rng.uniform(0.5, 3), ground.engines.start_valkey)
 
 
 def hang_valkey(ground: Ground, rng: Random) -> Wound:
@@ -40,19 +40,22 @@ def hang_valkey(ground: Ground, rng: Random) -> Wound:
 def restart_postgres(ground: Ground, rng: Random) -> Wound:
     """An end in order or a crash, and a start, with recovery after the crash."""
     ground.engines.end_postgres(rng.choice([SIGINT, SIGQUIT]))
-    return Wound(rng.uniform(0.5, 3), ground.engines.start)
+    return Wound(rng.uniform(0.5, 3), ground.engines.start_postgres)
 
 
 def terminate_connections(ground: Ground, _rng: Random) -> None:
     """Every connection is closed by the server."""
-    _terminate(ground)
+    ground.ledger.ask(f"{_TERMINATE} AND pid <> pg_backend_pid()")
 
 
 def exhaust_connections(ground: Ground, rng: Random) -> Wound:
     """Take every connection that is free, and those that the workers lose, for 3 to 5 seconds."""
     taken = _take_connections(ground)
-    _terminate(ground, [connection.info.backend_pid for connection in taken])
-    taken += _take_connections(ground)
+    if taken:
+        # By one of those that were taken: nobody else can connect any more.
+        kept = [connection.info.backend_pid for connection in taken]
+        taken[0].execute(f"{_TERMINATE} AND pid <> ALL(%s)".encode(), [kept])
+        taken += _take_connections(ground)
 
     def give_back() -> None:
         for connection in taken:
@@ -67,20 +70,12 @@ def deliver_again(ground: Ground, _rng: Random) -> None:
         ground.redeliver()
 
 
-def _terminate(ground: Ground, kept: Sequence[int] = ()) -> None:
-    ground.ledger.ask(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE pid <> pg_backend_pid() AND pid <> ALL(%s::int[]) AND backend_type = 'client backend'",
-        [list(kept)],
-    )
-
-
 def _take_connections(ground: Ground) -> list[psycopg.Connection[TupleRow]]:
     taken = []
     deadline = time.monotonic() + _HOARDING_SECONDS
     while time.monotonic() < deadline:
         try:
-            taken.append(psycopg.connect(ground.ledger.url, application_name="holdfast-chaos-hoard"))
+            taken.append(psycopg.connect(ground.ledger.url, autocommit=True))
         except psycopg.OperationalError:
             break
     return taken

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from functools import cached_property
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -25,35 +26,46 @@ class Engines:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._embedded = EmbeddedEngines(home)
+        # Apart, so that one can be started while the other is hurt.
+        self._postgres = EmbeddedEngines(home, valkey=False)
+        self._valkey = EmbeddedEngines(home, postgres=False)
         self._stopped: psutil.Process | None = None
 
     def start(self) -> EngineUrls:
         """Start what does not run; returns once both answer."""
-        return self._embedded.start()
+        return EngineUrls(self.start_postgres(), self.start_valkey())
+
+    def start_postgres(self) -> str:
+        """Start PostgreSQL if it does not run; returns its URL."""
+        return str(self._postgres.start().database_url)
+
+    def start_valkey(self) -> str:
+        """Start Valkey if it does not run; returns its URL."""
+        return str(self._valkey.start().redis_url)
 
     def stop(self) -> None:
         """Stop both."""
         self.wake_valkey()
-        self._embedded.stop()
+        self._valkey.stop()
+        self._postgres.stop()
 
-    @property
+    @cached_property
     def postgres_socket(self) -> str:
         """The path of PostgreSQL's socket."""
-        parameters = parse_qs(urlsplit(str(self.start().database_url)).query)
+        parameters = parse_qs(urlsplit(self.start_postgres()).query)
         return f"{parameters['host'][0]}/.s.PGSQL.{parameters['port'][0]}"
 
-    @property
+    @cached_property
     def valkey_socket(self) -> str:
         """The path of Valkey's socket."""
-        return unquote(urlsplit(str(self.start().redis_url)).path)
+        return unquote(urlsplit(self.start_valkey()).path)
 
     def end_postgres(self, signal: Signals) -> None:
-        """Send its first process a signal and wait until it has ended; `start` brings it back."""
+        """Send its first process a signal and wait until it has ended; `start_postgres` brings it back."""
         self._end(self._daemons()[0], signal)
 
     def kill_valkey(self, *, forget: bool) -> None:
-        """SIGKILL; with `forget` what it has on disk is removed as well. `start` brings it back."""
+        """SIGKILL; with `forget` what it has on disk is removed as well. `start_valkey` brings it back."""
         self._end(self._daemons()[1], SIGKILL)
         if forget:
             for path in (self._home / "valkey").iterdir():

@@ -21,7 +21,7 @@ class Target(StrEnum):
 
     @property
     def is_engine(self) -> bool:
-        """Whether all workers depend on it: while it is away, nobody can take over a job."""
+        """Whether all workers depend on it."""
         return self in (Target.POSTGRES, Target.VALKEY)
 
 
@@ -41,11 +41,13 @@ class Fault:
         inject: does it; returns what is left to heal, or `None` when it is over at once.
         target: what it is done to.
         weight: how often it is drawn, in proportion to the others.
+        is_outage: while it lasts, jobs wait for what is away, and not only for another worker.
     """
 
     inject: Callable[[Ground, Random], Wound | None]
     target: Target
     weight: int = 1
+    is_outage: bool = False
 
     @property
     def name(self) -> str:

@@ -17,9 +17,8 @@ _ROUND_SECONDS = 0.05
 
 @dataclass
 class Outage:
-    """A time in which an engine, or a worker's way to it, was away."""
+    """A time in which an engine, a worker's way to it, or a worker that is not dead was away."""
 
-    target: Target
     began: datetime
     ended: datetime | None = None
 
@@ -88,11 +87,11 @@ class Storm:
         return {fault.target for _, _, fault, _, _ in self._wounds if fault.target.is_engine}
 
     def _inject(self, fault: Fault, rng: random.Random) -> None:
-        outage = Outage(fault.target, datetime.now(UTC))
+        outage = Outage(datetime.now(UTC))
         wound = fault.inject(self._ground, rng)
         self.injected[fault.name] += 1
         self._tell(fault.name if wound is None else f"{fault.name} for {wound.seconds:.1f} s")
-        if fault.target.is_engine or fault.target == Target.NETWORK:
+        if fault.is_outage:
             self.outages.append(outage)
         if wound is None:
             outage.ended = datetime.now(UTC)
