@@ -12,6 +12,9 @@
     ├── StorageUnavailable        uploads cannot be stored or read just now
     ├── StaleAttempt              the job has moved on; this attempt may write nothing more
     ├── JobCancelled              raised inside a task that was asked to stop
+    ├── TimedOut                  why an attempt was ended: it took longer than its timeout
+    ├── DeadlineExceeded          why a job was ended: its deadline has passed
+    ├── Expired                   why a job was ended: it was not started in time
     ├── Retry                     raised by a task: try again later
     ├── PermanentError            raised by a task: trying again cannot help
     │   └── DocumentError         a document that cannot be read, with the stage that found out
@@ -117,6 +120,24 @@ class JobCancelled(HoldfastError):
     """The job was asked to stop."""
 
     code = "cancelled"
+
+
+class TimedOut(HoldfastError):
+    """The attempt took longer than its timeout allows."""
+
+    code = "timeout"
+
+
+class DeadlineExceeded(HoldfastError):
+    """The job had not ended when its deadline came."""
+
+    code = "deadline_exceeded"
+
+
+class Expired(HoldfastError):
+    """The job was not started in time."""
+
+    code = "expired"
 
 
 class Retry(HoldfastError):

@@ -58,6 +58,8 @@ def _enqueue() -> Insert:
     return insert(_jobs).values(
         run_at=func.coalesce(due_at, func.now() + after),
         sent_at=case((bindparam("is_due"), func.now())),
+        deadline=func.now() + bindparam("ends_after", type_=Interval),
+        start_by=func.now() + bindparam("starts_within", type_=Interval),
     )
 
 
@@ -80,6 +82,7 @@ def _claim() -> Select[*tuple[Any, ...]]:
             _jobs.c.run_at <= func.now(),
             _jobs.c.awaited_ids.is_(None),
             func.coalesce(_jobs.c.deadline > func.now(), True),
+            func.coalesce(_jobs.c.start_by > func.now(), True) | (_jobs.c.attempt > 0),
             _jobs.c.queue.not_in(select(PausedQueue.name)),
         )
         .values(
@@ -101,8 +104,9 @@ def _claim() -> Select[*tuple[Any, ...]]:
             _jobs.c.owner_id,
             _jobs.c.parent_id,
             func.coalesce(_jobs.c.origin_id, _jobs.c.id),
-            _jobs.c.times_out_at - func.now(),
+            (_jobs.c.times_out_at - func.now()).label("time_left"),
             (_jobs.c.times_out_at == _jobs.c.deadline).label("ends_at_deadline"),
+            (_jobs.c.deadline - func.now()).label("deadline_left"),
         )
         .cte("claimed")
     )

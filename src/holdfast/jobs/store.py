@@ -34,7 +34,13 @@ from holdfast.states import JobStatus
 
 @dataclass(frozen=True)
 class NewJob:
-    """What an enqueue writes."""
+    """What an enqueue writes.
+
+    Attributes:
+        timeout: how long each attempt may take.
+        deadline: how long after now the job must have ended.
+        start_by: how long after now its first attempt must have started.
+    """
 
     id: UUID
     task: str
@@ -48,6 +54,9 @@ class NewJob:
     run_at: datetime | None = None
     idempotency_key: str | None = None
     request_hash: bytes | None = None
+    timeout: timedelta | None = None
+    deadline: timedelta | None = None
+    start_by: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
 
     @property
@@ -64,6 +73,7 @@ class Claim:
         origin_id: the job whose steps this one continues; its own id, usually.
         time_left: how long the attempt may take; `None` without a limit.
         ends_at_deadline: whether it is the job's deadline that ends it then, and not the attempt's timeout.
+        deadline_left: how far the job's deadline is away; `None` without one.
     """
 
     id: UUID
@@ -77,6 +87,7 @@ class Claim:
     origin_id: UUID | None = None
     time_left: timedelta | None = None
     ends_at_deadline: bool | None = None
+    deadline_left: timedelta | None = None
 
 
 def enqueue(session: Session, job: NewJob) -> bool:
@@ -98,6 +109,9 @@ def enqueue(session: Session, job: NewJob) -> bool:
         "at": job.run_at,
         "after": job.delay or timedelta(),
         "is_due": job.is_due,
+        "timeout": job.timeout,
+        "ends_after": job.deadline,
+        "starts_within": job.start_by,
     }
     session.flush()  # the owner may be new as well; a connection's own statement does not see to that
     if job.idempotency_key is None:
@@ -121,8 +135,8 @@ def release_key(session: Session, job_id: UUID, key: str) -> bool:
 def claim(session: Session, job_id: UUID, *, worker: str, process: int, lease: timedelta) -> Claim | None:
     """Take a due, queued job for a new attempt, which this process of this worker is to run.
 
-    `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, waits for its time or
-    for its children, its queue is paused, or its row is not there (rolled back, or deleted).
+    `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, is late, waits for
+    its time or its children, its queue is paused, or its row is not there (rolled back, or deleted).
     """
     values = {"job": job_id, "by": worker, "pid": process, "lease": lease}
     row = session.connection().execute(statements.CLAIM, values).one_or_none()
