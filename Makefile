@@ -33,7 +33,7 @@ check: setup ## Run the linters, the type checker and the architecture test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## Measure; PART=demo|ingest|start|status|memory for one part, QUICK=1 to try
+bench: setup ## Measure; PART=demo|ingest|start|status|memory|cost for one part, QUICK=1 to try
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(PART)
 
 format: setup ## Format the code and mend what ruff can mend

@@ -11,6 +11,7 @@ def nothing(job: JobContext) -> None:
 
 
 task = holdfast.task(nothing)
+celery = holdfast.celery
 app = create_app(holdfast)
 
 

@@ -1,0 +1,15 @@
+"""The same job on relier: its decorator with idempotency, its worker, its resurrector, its defaults."""
+
+from benchmarks.chaos.contest_work import by_hand, submit_all
+from relier import rl_task
+
+
+@rl_task(idempotent=True, name="contest.job")
+def job(job_id: str) -> None:
+    by_hand(job_id)
+
+
+if __name__ == "__main__":
+    import relier.tasks.app  # noqa: F401 - the Celery application that is pushed to
+
+    submit_all(job.push)
