@@ -42,6 +42,8 @@ class TaskKeywords(TypedDict, total=False):
         jitter: draw each delay between zero and its full length.
         max_retry_delay: seconds that `exponential` comes to at most; 3600 if not given.
         max_crashes: how many lost workers end a job as poisonous; 3 if not given.
+        exposed: any API key may ask for it over HTTP by its name, with arguments of its choice; False if not
+            given. Not `public`: a key is needed all the same.
     """
 
     name: str
@@ -53,6 +55,7 @@ class TaskKeywords(TypedDict, total=False):
     jitter: bool
     max_retry_delay: float
     max_crashes: int
+    exposed: bool
 
 
 class _Decorator(Protocol):
@@ -179,4 +182,5 @@ def _options(keywords: TaskKeywords) -> TaskOptions:
         keywords.get("priority", 5),
         retry,
         keywords.get("max_crashes", 3),
+        exposed=keywords.get("exposed", False),
     )

@@ -22,3 +22,22 @@ class JobAccepted(BaseModel):
     def urls(self) -> dict[str, str]:
         """Where to go from here, relative to the API's root."""
         return {"job": f"/v1/jobs/{self.job_id}"}
+
+
+class BatchAccepted(BaseModel):
+    """Jobs exist together and will run; follow them at the batch's URL.
+
+    A batch that was there already, by its idempotency key, is not `created`.
+    """
+
+    batch_id: UUID = Field(examples=["01997a5e-8f2c-7e02-b1d4-5c6a7b8c9d0e"])
+    total: int = Field(description="How many jobs it has.", examples=[2])
+    job_ids: list[UUID] = Field(description="In the order the jobs were given in.")
+    created: bool = Field(True, description="Whether this request made the batch; false: an earlier one did.")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where to go from here, relative to the API's root."""
+        url = f"/v1/batches/{self.batch_id}"
+        return {"batch": url, "jobs": f"/v1/jobs?batch_id={self.batch_id}", "cancel": f"{url}/cancel"}

@@ -1,8 +1,8 @@
 """A registered function: its name, its arguments and result as its annotations say, and its policy."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 from uuid import UUID
@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from holdfast.errors import ConfigurationError, InvalidArgument, InvalidArguments, PermanentError
-from holdfast.jobs import idempotency, store
-from holdfast.jobs.accepted import JobAccepted
+from holdfast.jobs import batches, idempotency, store
+from holdfast.jobs.accepted import BatchAccepted, JobAccepted
+from holdfast.jobs.batches import NewBatch, NewItem
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
-from holdfast.jobs.options import PRIORITIES, JobOptions
+from holdfast.jobs.options import PRIORITIES, JobOptions, check_metadata
 from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.sending import Delivery
 from holdfast.jobs.storable import check_storable
@@ -38,6 +39,7 @@ class TaskOptions:
     priority: int = 5
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_crashes: int = 3
+    exposed: bool = False
 
     def __post_init__(self) -> None:
         if self.priority not in PRIORITIES:
@@ -141,6 +143,93 @@ class Task(Generic[P, R]):
         if isinstance(session, AsyncSession):
             return session.run_sync(self.submit, job)
         return self.submit(session, job)
+
+    @overload
+    def enqueue_many(
+        self,
+        session: Session,
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        owner: Owner | UUID | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> BatchAccepted: ...
+
+    @overload
+    def enqueue_many(
+        self,
+        session: AsyncSession,
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        owner: Owner | UUID | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Awaitable[BatchAccepted]: ...
+
+    def enqueue_many(
+        self,
+        session: Session | AsyncSession,
+        arguments: Sequence[Mapping[str, Any]],
+        *,
+        owner: Owner | UUID | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> BatchAccepted | Awaitable[BatchAccepted]:
+        """Write a job for each of these arguments, 10,000 at most, in the caller's transaction: all or none.
+
+        The jobs are a batch, which can be counted and cancelled as one. Their order is that of their ids.
+
+        Args:
+            session: the caller's session; with an `AsyncSession` the call is awaited.
+            arguments: the task's arguments of each job.
+            owner: the API key the jobs belong to, or its id.
+            metadata: JSON of the caller's, kept with the batch and shown with it.
+            priority: 0 (first) to 9 (last); the task's own if not given.
+            idempotency_key: as for `enqueue`, for the batch as a whole.
+
+        Raises:
+            InvalidArguments: some arguments do not fit, and which; or there are none, or too many.
+            IdempotencyConflict: the key stands for another request.
+        """
+        options = JobOptions(owner=owner, priority=priority, idempotency_key=idempotency_key)
+        batch = self.new_batch([NewItem(given) for given in arguments], options, metadata=metadata)
+        if isinstance(session, AsyncSession):
+            return session.run_sync(self.submit_batch, batch)
+        return self.submit_batch(session, batch)
+
+    def new_batch(
+        self,
+        items: Sequence[NewItem],
+        options: JobOptions,
+        *,
+        metadata: Mapping[str, JsonValue] | None = None,
+    ) -> NewBatch:
+        """A batch as it would be written, checked in all there is to check without the database.
+
+        Raises:
+            InvalidArguments: an item does not fit, and which; or there are none, or too many.
+        """
+        check_metadata(metadata)
+        rows = batches.rows_of(items, self.dump_arguments)
+        first_options = replace(options, metadata=items[0].metadata)
+        request: JsonValue = {"jobs": [row["args"] for row in rows]}
+        first = self.new_job(items[0].args, first_options, request=request)
+        return NewBatch.of(first, rows, metadata or {})
+
+    def submit_batch(self, session: Session, batch: NewBatch) -> BatchAccepted:
+        """Write a `new_batch` in the caller's transaction, and hand its jobs over once that commits.
+
+        Raises:
+            IdempotencyConflict: its key stands for another request.
+        """
+        accepted = batches.write(session, batch)
+        if accepted.created:
+            for delivery in batch.handed_over:
+                self._outbox.send_after_commit(session, delivery)
+        return accepted
 
     def new_job(
         self, arguments: Mapping[str, Any], options: JobOptions, *, request: JsonValue = None

@@ -1,0 +1,171 @@
+"""Batches: many jobs of one task, submitted in one transaction, counted and cancelled together."""
+
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import JsonValue
+from sqlalchemy import (
+    Boolean,
+    Insert,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from holdfast.errors import InvalidArgument, InvalidArguments
+from holdfast.jobs import idempotency, store
+from holdfast.jobs.accepted import BatchAccepted
+from holdfast.jobs.ids import new_id
+from holdfast.jobs.models import Batch, Job
+from holdfast.jobs.options import check_metadata
+from holdfast.jobs.sending import Delivery
+
+MAX_JOBS: Final = 10_000
+# Jobs of a batch that are handed over at once; the relay sends the others as those are taken.
+HANDED_OVER: Final = 500
+_OWN_COLUMNS: Final = ("id", "args", "metadata", "sent_at", "idempotency_key", "request_hash")
+_jobs = typing.cast("Table", Job.__table__)
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """One job of a batch to be: the task's arguments, and what the caller keeps with them."""
+
+    args: Mapping[str, Any]
+    metadata: Mapping[str, JsonValue] | None = None
+
+
+@dataclass(frozen=True)
+class NewBatch:
+    """What is written for a batch: its first job, and in what the others differ from it (`rows`, as JSON)."""
+
+    id: UUID
+    first: store.NewJob
+    job_ids: list[UUID]
+    rows: str
+    metadata: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, first: store.NewJob, rows: Sequence[Mapping[str, JsonValue]], metadata: Mapping[str, Any]
+    ) -> "NewBatch":
+        """A batch of jobs that have these arguments and metadata, and all else in common with the first."""
+        # Made in a row they sort by time, but for those of one quarter of a microsecond.
+        others = sorted(new_id() for _ in rows[1:])
+        differences = [
+            {"id": str(job_id), "is_sent": number < HANDED_OVER, **row}
+            for number, (job_id, row) in enumerate(zip(others, rows[1:], strict=True), start=1)
+        ]
+        return cls(new_id(), first, [first.id, *others], json.dumps(differences), metadata)
+
+    @property
+    def handed_over(self) -> Iterator[Delivery]:
+        """The jobs that the broker is told of as soon as the batch is committed."""
+        first = self.first
+        for job_id in islice(self.job_ids, HANDED_OVER if first.is_due else 0):
+            yield Delivery(job_id, first.task, first.queue, first.priority)
+
+
+def rows_of(
+    items: Sequence[NewItem], dump: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> list[dict[str, JsonValue]]:
+    """Arguments and metadata of each item as JSON, checked.
+
+    Raises:
+        InvalidArguments: an item does not fit, and which; or there are none, or too many.
+    """
+    if not 1 <= len(items) <= MAX_JOBS:
+        raise InvalidArguments(f"A batch has 1 to {MAX_JOBS:,} jobs, not {len(items):,}.")
+    rows: list[dict[str, JsonValue]] = []
+    for index, item in enumerate(items):
+        try:
+            check_metadata(item.metadata)
+            rows.append({"args": dump(item.args), "metadata": dict(item.metadata or {})})
+        except InvalidArguments as error:
+            raise _of_item(index, error) from error
+    return rows
+
+
+def write(session: Session, batch: NewBatch) -> BatchAccepted:
+    """Insert the batch and its jobs, in four statements; or find the batch that its key stands for.
+
+    Raises:
+        IdempotencyConflict: the key stands for another request.
+    """
+    # The key is the first job's, so the batch comes after it: where it is known, nothing has been written.
+    if batch.first.idempotency_key is None:
+        store.enqueue(session, batch.first)
+    elif known := idempotency.enqueue_once(session, batch.first):
+        assert known.batch_id is not None  # noqa: S101 - the request was this batch
+        return _accepted_before(session, known.batch_id)
+    connection = session.connection()
+    values = {"batch": batch.id, "first": batch.first.id}
+    connection.execute(
+        insert(Batch).values(
+            id=batch.id,
+            owner_id=batch.first.owner_id,
+            metadata_=dict(batch.metadata),
+            total=len(batch.job_ids),
+        )
+    )
+    connection.execute(_JOIN, values)
+    connection.execute(_OTHERS, {**values, "rows": batch.rows})
+    return BatchAccepted(batch_id=batch.id, total=len(batch.job_ids), job_ids=batch.job_ids)
+
+
+def _accepted_before(session: Session, batch_id: UUID) -> BatchAccepted:
+    total = session.execute(select(Batch.total).where(Batch.id == batch_id)).scalar_one()
+    job_ids = session.scalars(select(Job.id).where(Job.batch_id == batch_id).order_by(Job.id)).all()
+    return BatchAccepted(batch_id=batch_id, total=total, job_ids=list(job_ids), created=False)
+
+
+def _insert_others() -> Insert:
+    # Like the first, whatever an enqueue gives it, but for what is their own.
+    shared = [column for column in _jobs.c if column.name not in _OWN_COLUMNS]
+    first = _jobs.alias("first")
+    rows = (
+        func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB))
+        .table_valued(
+            column("id", Uuid), column("args", JSONB), column("metadata", JSONB), column("is_sent", Boolean)
+        )
+        .render_derived(name="rows", with_types=True)
+    )
+    sent_at = case((rows.c.is_sent, first.c.sent_at))
+    chosen = (
+        select(*(first.c[column.name] for column in shared), rows.c.id, rows.c.args, rows.c.metadata, sent_at)
+        .select_from(first.join(rows, true()))
+        .where(first.c.id == bindparam("first", type_=Uuid))
+    )
+    return insert(_jobs).from_select([*(column.name for column in shared), *_OWN_COLUMNS[:4]], chosen)
+
+
+_JOIN = (
+    update(_jobs)
+    .where(_jobs.c.id == bindparam("first", type_=Uuid))
+    .values(batch_id=bindparam("batch", type_=Uuid))
+)
+_OTHERS = _insert_others()
+
+
+def _of_item(index: int, error: InvalidArguments) -> InvalidArguments:
+    located = [
+        InvalidArgument((str(index), *misfit.location), misfit.message, misfit.type)
+        for misfit in error.arguments
+    ]
+    return InvalidArguments(f"Job {index} of the batch: {error.message}", located)
