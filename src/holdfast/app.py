@@ -13,13 +13,16 @@ from holdfast.celery.job_task import celery_task
 from holdfast.celery.progress import show_progress
 from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
+from holdfast.errors import ConfigurationError
 from holdfast.jobs.context import JobContext
+from holdfast.jobs.cron import Cron, Missed
 from holdfast.jobs.database import Database
 from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.relay import Relay
 from holdfast.jobs.runner import Runner
+from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.task import Task, TaskOptions
 from holdfast.live import ProgressReader, ProgressWriter
 from holdfast.retry import Backoff, RetryPolicy
@@ -44,6 +47,11 @@ class TaskKeywords(TypedDict, total=False):
         max_crashes: how many lost workers end a job as poisonous; 3 if not given.
         exposed: any API key may ask for it over HTTP by its name, with arguments of its choice; False if not
             given. Not `public`: a key is needed all the same.
+        cron: run it by the clock as well, by an expression of five fields such as `0 3 * * *`; its arguments
+            must all have defaults.
+        timezone: of the expression, such as `Europe/Paris`; UTC if not given.
+        missed: which ticks are made up for when no worker ran: the `latest` if not given, `all` up to 1,000,
+            or to `skip` those older than a minute.
     """
 
     name: str
@@ -56,6 +64,9 @@ class TaskKeywords(TypedDict, total=False):
     max_retry_delay: float
     max_crashes: int
     exposed: bool
+    cron: str
+    timezone: str
+    missed: Missed
 
 
 class _Decorator(Protocol):
@@ -98,7 +109,7 @@ class Holdfast:
         self._runner = Runner(self.database, self._show_progress)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=3, silence_seconds=5)
-        step = worker_step(Relay(keeping, carrier), keeping, self._identity)
+        step = worker_step(Relay(keeping, carrier), Scheduler(keeping, self.tasks), keeping, self._identity)
         self.celery.steps["worker"].add(step)
         self.celery.steps["consumer"].add(SurviveBrokerLoss)
 
@@ -133,7 +144,8 @@ class Holdfast:
         Works bare, `@holdfast.task`, and with keywords, `@holdfast.task(retries=5)`: see `TaskKeywords`.
 
         Raises:
-            ConfigurationError: the name is taken, or the function's parameters cannot be stored.
+            ConfigurationError: the name is taken, the function's parameters cannot be stored, or an option
+                cannot be what was given.
         """
         if function is None:
             return lambda function: self._register(function, keywords)
@@ -183,4 +195,13 @@ def _options(keywords: TaskKeywords) -> TaskOptions:
         retry,
         keywords.get("max_crashes", 3),
         exposed=keywords.get("exposed", False),
+        cron=_cron(keywords),
     )
+
+
+def _cron(keywords: TaskKeywords) -> Cron | None:
+    if "cron" in keywords:
+        return Cron(keywords["cron"], keywords.get("timezone", "UTC"), keywords.get("missed", "latest"))
+    if "timezone" in keywords or "missed" in keywords:
+        raise ConfigurationError("timezone and missed say something of a cron, and there is none.")
+    return None

@@ -1,4 +1,4 @@
-"""What every worker runs beside its pool: the keeper of its leases, and the relay."""
+"""What every worker runs beside its pool: the keeper of its leases, the relay and the scheduler."""
 
 import os
 import secrets
@@ -11,6 +11,7 @@ from celery.worker import state
 
 from holdfast.jobs.database import Database
 from holdfast.jobs.relay import Relay, WorkerThreads
+from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.workers import Worker, WorkerFacts
 
 
@@ -33,15 +34,17 @@ class Identity:
         return self._worker
 
 
-def worker_step(relay: Relay, database: Database, identity: Identity) -> type[bootsteps.StartStopStep]:
-    """A Celery bootstep that runs keeper and relay as long as the worker runs."""
+def worker_step(
+    relay: Relay, scheduler: Scheduler, database: Database, identity: Identity
+) -> type[bootsteps.StartStopStep]:
+    """A Celery bootstep that runs keeper, relay and scheduler as long as the worker runs."""
 
     class WorkerStep(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
             super().__init__(parent, **options)
-            self._threads = WorkerThreads(relay, database, identity(), lambda: _facts(parent))
+            self._threads = WorkerThreads(relay, scheduler, database, identity(), lambda: _facts(parent))
 
         def start(self, parent: object) -> None:
             # The end of a warm shutdown. `stop` would come before that of the pool, which waits for the

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from operator import index
 from typing import Any
 from uuid import UUID
@@ -54,6 +55,14 @@ class JobContext:
     def owner_id(self) -> UUID | None:
         """The API key the job belongs to."""
         return self._running.claim.owner_id
+
+    @property
+    def tick(self) -> datetime | None:
+        """When the job was planned for, if its task's `cron` made it; it may have started much later."""
+        try:
+            return datetime.fromisoformat(self._running.claim.tick or "")
+        except ValueError:  # metadata of somebody else's
+            return None
 
     @property
     def cancelled(self) -> bool:

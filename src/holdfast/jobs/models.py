@@ -270,7 +270,10 @@ class PausedQueue(Base):
 
 
 class Schedule(Base):
-    """How far a task that is run by the clock has come: the newest tick that a job was made for."""
+    """How far a task that is run by the clock has come: the newest tick that a job was made for.
+
+    Before the first, `last_tick_at` is when the schedule began.
+    """
 
     __tablename__ = "schedules"
 

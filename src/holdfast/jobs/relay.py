@@ -20,6 +20,7 @@ from holdfast.jobs.database import Database
 from holdfast.jobs.keeper import Keeper
 from holdfast.jobs.outbox import Carrier
 from holdfast.jobs.patience import reason
+from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.sending import Delivery
 from holdfast.jobs.workers import Worker, WorkerFacts
 
@@ -98,19 +99,25 @@ class Relay:
 
 
 class WorkerThreads:
-    """Runs the keeper and the relay of a worker, in a daemon thread each.
+    """Runs the keeper, the relay and the scheduler of a worker, in a daemon thread each.
 
     Apart, because they fail apart: a broker that hangs must not keep leases from being renewed.
 
     Args:
         relay: what to run once a second, and when the keeper has something for it.
+        scheduler: what to run once a second besides.
         database: the keeper's; its pool is one that no user code can exhaust.
         worker: whose leases are kept.
         facts: what to say of the worker.
     """
 
     def __init__(
-        self, relay: Relay, database: Database, worker: Worker, facts: Callable[[], WorkerFacts]
+        self,
+        relay: Relay,
+        scheduler: Scheduler,
+        database: Database,
+        worker: Worker,
+        facts: Callable[[], WorkerFacts],
     ) -> None:
         self._keeper = Keeper(database, worker, facts, self.wake)
         self._stopped = threading.Event()
@@ -119,6 +126,7 @@ class WorkerThreads:
             threading.Thread(target=self._run, args=(work, pause, wait), name=f"holdfast-{name}", daemon=True)
             for name, work, pause, wait in (
                 ("relay", relay.round, 1.0, self._wait_for_work),
+                ("scheduler", scheduler.round, 1.0, self._stopped.wait),
                 ("keeper", self._keeper.beat, worker.beat.total_seconds(), self._stopped.wait),
             )
         ]

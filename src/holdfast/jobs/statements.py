@@ -107,6 +107,7 @@ def _claim() -> Select[*tuple[Any, ...]]:
             (_jobs.c.times_out_at - func.now()).label("time_left"),
             (_jobs.c.times_out_at == _jobs.c.deadline).label("ends_at_deadline"),
             (_jobs.c.deadline - func.now()).label("deadline_left"),
+            _jobs.c.metadata["tick"].astext.label("tick"),
         )
         .cte("claimed")
     )

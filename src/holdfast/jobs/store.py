@@ -74,6 +74,7 @@ class Claim:
         time_left: how long the attempt may take; `None` without a limit.
         ends_at_deadline: whether it is the job's deadline that ends it then, and not the attempt's timeout.
         deadline_left: how far the job's deadline is away; `None` without one.
+        tick: the time that the job was planned for, if a schedule made it.
     """
 
     id: UUID
@@ -88,6 +89,7 @@ class Claim:
     time_left: timedelta | None = None
     ends_at_deadline: bool | None = None
     deadline_left: timedelta | None = None
+    tick: str | None = None
 
 
 def enqueue(session: Session, job: NewJob) -> bool:

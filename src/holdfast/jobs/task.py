@@ -16,6 +16,7 @@ from holdfast.errors import ConfigurationError, InvalidArgument, InvalidArgument
 from holdfast.jobs import batches, idempotency, store
 from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.jobs.batches import NewBatch, NewItem
+from holdfast.jobs.cron import Cron
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.options import PRIORITIES, JobOptions, check_metadata
@@ -40,6 +41,7 @@ class TaskOptions:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_crashes: int = 3
     exposed: bool = False
+    cron: Cron | None = None
 
     def __post_init__(self) -> None:
         if self.priority not in PRIORITIES:
@@ -59,6 +61,8 @@ class Task(Generic[P, R]):
         self.__doc__ = function.__doc__
         self._outbox = outbox
         self._arguments, self._result = _read_annotations(name, function)
+        if options.cron is not None:
+            self._check_defaults()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
         """Call the function itself, as a plain function."""
@@ -314,6 +318,12 @@ class Task(Generic[P, R]):
             message = f"{self.name} returned what its annotation does not allow: {_short(error)}"
             raise PermanentError(message, code="invalid_result") from error
         return cast("JsonValue", result)
+
+    def _check_defaults(self) -> None:
+        required = [name for name, field in self._arguments.model_fields.items() if field.is_required()]
+        if required:
+            missing = ", ".join(required)
+            raise ConfigurationError(f"Task {self.name} is run by cron, so {missing} must have a default.")
 
 
 def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel], TypeAdapter[Any]]:
