@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench format clean constraints
+.PHONY: help setup demo up test check bench chaos format clean constraints
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ check: setup ## Run the linters, the type checker and the architecture test
 
 bench: setup ## Measure; PART=demo|ingest|start|status|memory|cost for one part, QUICK=1 to try
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(PART)
+
+chaos: setup ## Break everything under 5,000 jobs, then compete under the same kills; QUICK=1 to try
+	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick) $(PART)
 
 format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .

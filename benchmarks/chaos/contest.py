@@ -69,7 +69,7 @@ def plain() -> Contender:
 
 
 def relier(folder: Path) -> Contender:
-    """relier in an environment of its own; raises `subprocess.CalledProcessError` if it cannot be had."""
+    """The package relier, in an environment of its own; raises `CalledProcessError` if it cannot be had."""
     uv = str(Path(sys.executable).with_name("uv"))
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     python = str(folder / "bin" / "python")

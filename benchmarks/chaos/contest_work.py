@@ -1,7 +1,7 @@
 """What a job of the contest does, the same for every contender; psycopg and the standard library, no more.
 
-A job notes that it was begun, buys an answer, works for a while, and leaves one effect. How its row is claimed,
-retried and completed is the contender's own affair.
+A job notes that it was begun, buys an answer, works for a while, and leaves one effect. How its row is
+claimed, retried and completed is the contender's own affair.
 """
 
 import json

@@ -15,7 +15,7 @@ app.conf.update(
 )
 
 
-@app.task(autoretry_for=(Exception,), max_retries=200, default_retry_delay=0.5)
+@app.task(name="contest.job", autoretry_for=(Exception,), max_retries=200, default_retry_delay=0.5)
 def job(job_id: str) -> None:
     by_hand(job_id)
 

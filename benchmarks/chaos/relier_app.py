@@ -1,7 +1,8 @@
 """The same job on relier: its decorator with idempotency, its worker, its resurrector, its defaults."""
 
-from benchmarks.chaos.contest_work import by_hand, submit_all
 from relier import rl_task
+
+from benchmarks.chaos.contest_work import by_hand, submit_all
 
 
 @rl_task(idempotent=True, name="contest.job")

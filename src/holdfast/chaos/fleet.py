@@ -136,9 +136,14 @@ class Supervised:
 
 @dataclass
 class Fleet:
-    """All supervised processes of a run, and the blows they were dealt."""
+    """All supervised processes of a run, and the blows they were dealt.
+
+    Attributes:
+        others: what runs beside the workers and is not hurt.
+    """
 
     workers: list[Supervised] = field(default_factory=list)
+    others: list[Supervised] = field(default_factory=list)
     submitter: Supervised | None = None
     blows: list[Blow] = field(default_factory=list)
 
@@ -164,4 +169,4 @@ class Fleet:
             program.stop()
 
     def _all(self) -> list[Supervised]:
-        return [*self.workers, *([self.submitter] if self.submitter else [])]
+        return [*self.workers, *self.others, *([self.submitter] if self.submitter else [])]

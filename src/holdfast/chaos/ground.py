@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from holdfast.chaos.engines import Engines
 from holdfast.chaos.fleet import Fleet, Supervised
@@ -19,6 +20,8 @@ from holdfast.chaos.ledger import Ledger
 from holdfast.chaos.provider import PORT_VARIABLE
 from holdfast.chaos.proxy import Link, Network
 from holdfast.errors import EngineStartError
+
+Environment: TypeAlias = dict[str, str]
 
 START_SECONDS = 60
 SKEWED = Path(__file__).with_name("skewed")
@@ -56,12 +59,14 @@ class Ground:
     def __post_init__(self) -> None:
         self.links: dict[str, Links] = {}
 
-    def add_worker(self, name: str, command: Sequence[str], **env: str) -> Supervised:
-        """Start a worker that reaches the engines by links of its own."""
+    def add_worker(
+        self, name: str, command: Sequence[str], adapt: Callable[[Environment], Environment] = dict
+    ) -> Supervised:
+        """Start a worker that reaches the engines by links of its own; `adapt` may change its environment."""
         self.links[name] = links = Links(
             self.network.link(self.engines.postgres_socket), self.network.link(self.engines.valkey_socket)
         )
-        worker = Supervised(name, command, {**self.environment, **_linked(links), **env}, self.folder)
+        worker = Supervised(name, command, adapt({**self.environment, **_linked(links)}), self.folder)
         self.fleet.workers.append(worker)
         worker.start()
         return worker
