@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from sqlalchemy import (
     Boolean,
     Insert,
+    Select,
     Table,
     Text,
     Uuid,
@@ -35,6 +36,7 @@ from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Batch, Job
 from holdfast.jobs.options import check_metadata
 from holdfast.jobs.sending import Delivery
+from holdfast.states import JobStatus
 
 MAX_JOBS: Final = 10_000
 # Jobs of a batch that are handed over at once; the relay sends the others as those are taken.
@@ -82,6 +84,14 @@ class NewBatch:
             yield Delivery(job_id, first.task, first.queue, first.priority)
 
 
+@dataclass(frozen=True)
+class CountedBatch:
+    """A batch, and how many of its jobs stand how."""
+
+    batch: Batch
+    counts: Mapping[JobStatus, int]
+
+
 def rows_of(
     items: Sequence[NewItem], dump: Callable[[Mapping[str, Any]], dict[str, Any]]
 ) -> list[dict[str, JsonValue]]:
@@ -127,6 +137,39 @@ def write(session: Session, batch: NewBatch) -> BatchAccepted:
     connection.execute(_JOIN, values)
     connection.execute(_OTHERS, {**values, "rows": batch.rows})
     return BatchAccepted(batch_id=batch.id, total=len(batch.job_ids), job_ids=batch.job_ids)
+
+
+def get_batch(session: Session, batch_id: UUID) -> CountedBatch | None:
+    """The batch with this id, whoever owns it, with its jobs counted."""
+    return next(iter(_counted(session, select(Batch).where(Batch.id == batch_id))), None)
+
+
+def list_batches(
+    session: Session, owner_id: UUID, *, limit: int, before: UUID | None = None
+) -> list[CountedBatch]:
+    """The owner's batches, newest first; `before` continues after the batch of that id."""
+    query = select(Batch).where(Batch.owner_id == owner_id).order_by(Batch.id.desc()).limit(limit)
+    return _counted(session, query if before is None else query.where(Batch.id < before))
+
+
+def request_cancel(session: Session, batch_id: UUID) -> None:
+    """Remember that the batch was asked to stop; `store.cancel_some` is what stops its jobs."""
+    now = func.coalesce(Batch.cancel_requested_at, func.now())
+    session.execute(update(Batch).where(Batch.id == batch_id).values(cancel_requested_at=now))
+
+
+def _counted(session: Session, query: Select[Batch]) -> list[CountedBatch]:
+    found = session.scalars(query, execution_options={"populate_existing": True}).all()
+    counts: dict[UUID, dict[JobStatus, int]] = {batch.id: dict.fromkeys(JobStatus, 0) for batch in found}
+    rows = session.execute(
+        select(Job.batch_id, Job.status, func.count())
+        .where(Job.batch_id.in_(counts))
+        .group_by(Job.batch_id, Job.status)
+    )
+    for batch_id, status, count in rows:
+        assert batch_id is not None  # noqa: S101 - the query asks for some
+        counts[batch_id][JobStatus(status)] = count
+    return [CountedBatch(batch, counts[batch.id]) for batch in found]
 
 
 def _accepted_before(session: Session, batch_id: UUID) -> BatchAccepted:

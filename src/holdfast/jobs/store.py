@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
+    ColumnElement,
     CursorResult,
     Result,
     Update,
@@ -30,6 +31,8 @@ from sqlalchemy.orm import Session
 from holdfast.jobs import statements
 from holdfast.jobs.models import Job
 from holdfast.states import JobStatus
+
+_UNFINISHED = (JobStatus.QUEUED, JobStatus.PROCESSING)
 
 
 @dataclass(frozen=True)
@@ -225,20 +228,39 @@ def cancel(session: Session, job_id: UUID) -> JobStatus | None:
 
     Returns the status afterwards (`processing`: asked, not yet stopped), or `None` if there is no such job.
     """
-    queued = Job.status == JobStatus.QUEUED
-    asked = session.execute(
+    asked = session.execute(_cancel(Job.id == job_id).returning(Job.status)).scalar_one_or_none()
+    status = asked or session.execute(select(Job.status).where(Job.id == job_id)).scalar_one_or_none()
+    return None if status is None else JobStatus(status)
+
+
+def cancel_some(session: Session, batch_id: UUID, *, limit: int) -> int:
+    """Cancel queued jobs of a batch and ask running ones to stop, `limit` at most; returns how many.
+
+    Zero: there are none that were not asked before.
+    """
+    unasked = (
+        select(Job.id)
+        .where(Job.batch_id == batch_id, Job.status.in_(_UNFINISHED), Job.cancel_requested_at.is_(None))
+        .order_by(Job.id)  # in one order, so that two that cancel wait for each other and not crosswise
+        .limit(limit)
+        .with_for_update()
+        .cte("unasked")
+    )
+    return _rowcount(session.execute(_cancel(Job.id.in_(select(unasked.c.id)))))
+
+
+def _cancel(which: ColumnElement[bool]) -> Update:
+    is_queued = Job.status == JobStatus.QUEUED
+    return (
         update(Job)
-        .where(Job.id == job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.PROCESSING]))
+        .where(which, Job.status.in_(_UNFINISHED))
         .values(
-            status=case((queued, JobStatus.CANCELLED.value), else_=Job.status),
-            completed_at=case((queued, func.now())),
+            status=case((is_queued, JobStatus.CANCELLED.value), else_=Job.status),
+            completed_at=case((is_queued, func.now())),
             awaited_ids=None,
             cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
         )
-        .returning(Job.status)
-    ).scalar_one_or_none()
-    status = asked or session.execute(select(Job.status).where(Job.id == job_id)).scalar_one_or_none()
-    return None if status is None else JobStatus(status)
+    )
 
 
 def hold(session: Session, job_id: UUID, attempt: int) -> bool:
