@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from holdfast.cli import chaos, demo, documents, jobs, keys, run
+from holdfast.cli import chaos, demo, documents, jobs, keys, run, schedules
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 
@@ -23,6 +23,7 @@ app.add_typer(keys.app, name="keys")
 app.command("ingest")(documents.ingest)
 app.command("search")(documents.search)
 app.add_typer(jobs.app, name="jobs")
+app.command("schedules")(schedules.schedules)
 app.command("demo")(demo.demo)
 app.command("chaos")(chaos.chaos)
 app.command("chaos-submitter", hidden=True)(chaos.submitter)
