@@ -21,6 +21,7 @@ from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.relay import Relay
+from holdfast.jobs.retention import Retention
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.task import Task, TaskOptions
@@ -30,6 +31,9 @@ from holdfast.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# What the names of built-in tasks begin with.
+RESERVED_NAMES = "holdfast."
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -112,6 +116,8 @@ class Holdfast:
         step = worker_step(Relay(keeping, carrier), Scheduler(keeping, self.tasks), keeping, self._identity)
         self.celery.steps["worker"].add(step)
         self.celery.steps["consumer"].add(SurviveBrokerLoss)
+        if self.settings.retention_days:
+            self._add_retention(timedelta(days=self.settings.retention_days))
 
     @cached_property
     def urls(self) -> EngineUrls:
@@ -153,10 +159,19 @@ class Holdfast:
 
     def _register(self, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
         name = keywords.get("name") or function.__name__
+        if name.startswith(RESERVED_NAMES):
+            raise ConfigurationError(f"Names that begin with {RESERVED_NAMES!r} are Holdfast's own: {name}.")
+        return self._add(name, function, keywords)
+
+    def _add(self, name: str, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
         task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
         self.tasks.add(task)
         self.celery.register_task(celery_task(task, self._runner, self._identity))
         return task
+
+    def _add_retention(self, age: timedelta) -> None:
+        keywords: TaskKeywords = {"cron": "17 3 * * *", "priority": 9}
+        self._add(f"{RESERVED_NAMES}retention", Retention(self.database, age).run, keywords)
 
     def _celery_settings(self) -> CelerySettings:
         broker = self.settings.broker_url

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(15, gt=0, description="How long a job is safe after its last heartbeat.")
 
+    retention_days: int = Field(
+        30, ge=0, description="How long finished jobs are kept, and uploads nobody needs; 0 for ever."
+    )
+
     storage_url: str | None = Field(
         None, description="Where uploads go: s3://bucket/prefix, gs://, az://, file:///; local if unset."
     )

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import datetime
 from uuid import UUID
 
 
@@ -14,3 +15,8 @@ def new_id() -> UUID:
     fraction = rest * 4096 // 1_000_000
     randomness = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | randomness)
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest id that can have been made at this moment, for looking at jobs by their time."""
+    return UUID(int=int(moment.timestamp() * 1_000) << 80)
