@@ -24,6 +24,7 @@ NAMES = {
     "RetryPolicy",
     "Settings",
     "StaleAttempt",
+    "StepChanged",
     "Task",
     "TaskKeywords",
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ProviderError,
         Retry,
         StaleAttempt,
+        StepChanged,
     )
     from holdfast.jobs.accepted import JobAccepted
     from holdfast.jobs.context import JobContext
@@ -43,6 +44,7 @@ _HOMES = {
     "RetryPolicy": "retry",
     "Settings": "settings",
     "StaleAttempt": "errors",
+    "StepChanged": "errors",
     "Task": "jobs.task",
     "TaskKeywords": "app",
 }
@@ -62,6 +64,7 @@ __all__ = [
     "RetryPolicy",
     "Settings",
     "StaleAttempt",
+    "StepChanged",
     "Task",
     "TaskKeywords",
 ]

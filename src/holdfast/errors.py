@@ -17,6 +17,8 @@
     ├── Expired                   why a job was ended: it was not started in time
     ├── Retry                     raised by a task: try again later
     ├── PermanentError            raised by a task: trying again cannot help
+    │   ├── StepChanged           a step that was saved is not the one the code asks for now
+    │   ├── ChildFailed           a child job that did not complete
     │   └── DocumentError         a document that cannot be read, with the stage that found out
     └── ProviderError             an AI provider refused or could not be reached
 
@@ -24,10 +26,12 @@ Each class has a sentence (its docstring is the default message) and a stable `c
 `error` and an API problem carry. Mapping a code to an HTTP status is the API's business alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import cleandoc
+from typing import Any
+from uuid import UUID
 
 
 class HoldfastError(Exception):
@@ -172,6 +176,37 @@ class PermanentError(HoldfastError):
         self.stage = stage
         if code is not None:
             self.code = code
+
+
+class StepChanged(PermanentError):
+    """The code was changed while the job was under way: a saved step is not the one it asks for now.
+
+    `name` and `key` tell the step, `changed` what differs: `function`, `arguments`, `result type`.
+    """
+
+    code = "step_changed"
+
+    def __init__(self, name: str, key: str, changed: Sequence[str]) -> None:
+        super().__init__(
+            f"Step {name!r} (key {key!r}) was saved with another {' and other '.join(changed)}, by earlier "
+            "code or by code that is not the same in each attempt. Bring the old code back and retry the job, "
+            "or give the step a new name, or retry the job without its steps."
+        )
+        self.name, self.key, self.changed = name, key, tuple(changed)
+
+
+class ChildFailed(PermanentError):
+    """A child job did not complete.
+
+    `job_id` and `task` tell the child, `status` how it ended, and `error` is its own.
+    """
+
+    code = "child_failed"
+
+    def __init__(self, job_id: UUID, task: str, status: str, error: Mapping[str, Any] | None) -> None:
+        told = f" ({error['code']}: {error['message']})" if error else ""
+        super().__init__(f"The child job {job_id} of task {task} is {status}{told}")
+        self.job_id, self.task, self.status, self.error = job_id, task, status, error
 
 
 class DocumentError(PermanentError):

@@ -1,20 +1,24 @@
 """What a task sees of its own job."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from holdfast.errors import JobCancelled, StaleAttempt
-from holdfast.jobs import store
 from holdfast.jobs.database import Database
+from holdfast.jobs.process import PerProcess
 from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.step_writer import StepWriter
+from holdfast.jobs.stepping import StepMethods
+from holdfast.jobs.steps import Steps
 from holdfast.jobs.storable import storable_text
+from holdfast.jobs.tracking import Track
+
+T = TypeVar("T")
 
 MAX_PROGRESS_MESSAGE = 500
 
@@ -24,16 +28,23 @@ class _JobLog(logging.LoggerAdapter[logging.Logger]):
         return f"[{self.extra['job']}] {msg}" if self.extra else msg, kwargs
 
 
-class JobContext:
-    """The first argument of every task: the job's identity, its progress, and whether to stop.
+class JobContext(StepMethods):
+    """The first argument of every task: the job's identity, its progress, whether to stop, and its steps.
 
     `progress` and the properties never block, so that they mean the same in `def` and `async def`.
     """
 
-    def __init__(self, running: RunningAttempt, database: Database) -> None:
+    def __init__(
+        self,
+        running: RunningAttempt,
+        database: Database,
+        writer: Callable[[], StepWriter] | None = None,
+    ) -> None:
         self._running = running
         self._database = database
         claim = running.claim
+        writer = writer or PerProcess(lambda: StepWriter(database)).get
+        self._steps = Steps(claim, database, writer, self.check_cancelled)
         self.log = _JobLog(logging.getLogger(f"holdfast.task.{claim.task}"), {"job": claim.id})
 
     @property
@@ -94,19 +105,38 @@ class JobContext:
         count, whole = index(current), None if total is None else index(total)
         self._running.report({"current": count, "total": whole, "message": text})
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """A database session whose writes are made by the attempt that holds the job, or not at all.
+    def track(
+        self,
+        iterable: Iterable[T] | AsyncIterable[T],
+        total: int | None = None,
+        message: str | None = None,
+    ) -> Track[T]:
+        """Go through items and report progress: `for i, item in job.track(items)`, or `async for`.
 
-        Commits at the end of the block. Do no slow work inside: while the last check holds, a rescue or a
-        cancel of this job waits.
+        Gives each item with its number, from 0; an item counts as done when the next is asked for.
+
+        Args:
+            iterable: the items; an asynchronous one needs `async for`.
+            total: how many they are, if `len` does not tell.
+            message: shown with the progress.
 
         Raises:
-            StaleAttempt: the job has moved on; nothing was written.
+            JobCancelled, StaleAttempt: as `check_cancelled`, before each item.
         """
-        with self._database.transaction() as session:
-            yield session
-            session.flush()
-            if not store.hold(session, self.id, self.attempt):
-                self._running.signal_stop(stale=True)
-                raise StaleAttempt
+        return Track(self.progress, iterable, total, message)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Run the task, and then wait until all its steps are durable; for the runner.
+
+        Raises:
+            StaleAttempt, PermanentError: a step could not be saved.
+        """
+        try:
+            yield
+        except BaseException:
+            if isinstance(failure := self._steps.close(), StaleAttempt):
+                raise failure from None
+            raise
+        if (failure := self._steps.close()) is not None:
+            raise failure

@@ -1,8 +1,9 @@
 """Waiting out a database that is away for a moment."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -38,6 +39,28 @@ def is_away(error: DBAPIError | NoFreeConnection) -> bool:
     return state is None or state[:2] in ("08", "40", "53", "57") or state == "25006"
 
 
+class _Pauses:
+    """Growing pauses, 2 s at most, until `patience` is over."""
+
+    def __init__(self, patience: timedelta, pause: float) -> None:
+        self._deadline = time.monotonic() + patience.total_seconds()
+        self._pause = pause
+
+    def after(self, error: DBAPIError | NoFreeConnection) -> float:
+        """Seconds to wait; raises `error` if that cannot help, and `DatabaseUnavailable` at the end."""
+        if not is_away(error):
+            raise error
+        pause = self._pause
+        if time.monotonic() + pause > self._deadline:
+            raise DatabaseUnavailable from error
+        log.warning("PostgreSQL is away, trying again in %.1f s: %s", pause, reason(error))
+        self._pause = min(pause * 2, 2.0)
+        return pause
+
+
+_AWAY = (OperationalError, InterfaceError, InternalError, NoFreeConnection)
+
+
 def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float = 0.1) -> T:
     """Run a database operation again while the connection is what fails, with growing pauses (2 s at most).
 
@@ -46,15 +69,21 @@ def patiently(operation: Callable[[], T], *, patience: timedelta, pause: float =
     Raises:
         DatabaseUnavailable: it still failed when `patience` was over.
     """
-    deadline = time.monotonic() + patience.total_seconds()
+    pauses = _Pauses(patience, pause)
     while True:
         try:
             return operation()
-        except (OperationalError, InterfaceError, InternalError, NoFreeConnection) as error:
-            if not is_away(error):
-                raise
-            if time.monotonic() + pause > deadline:
-                raise DatabaseUnavailable from error
-            log.warning("PostgreSQL is away, trying again in %.1f s: %s", pause, reason(error))
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)
+        except _AWAY as error:
+            time.sleep(pauses.after(error))
+
+
+async def patiently_async(
+    operation: Callable[[], Awaitable[T]], *, patience: timedelta, pause: float = 0.1
+) -> T:
+    """As `patiently`, on an event loop."""
+    pauses = _Pauses(patience, pause)
+    while True:
+        try:
+            return await operation()
+        except _AWAY as error:
+            await asyncio.sleep(pauses.after(error))

@@ -39,6 +39,7 @@ from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.step_writer import StepWriter
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
 
@@ -56,6 +57,7 @@ class Runner:
     def __init__(self, database: Database, watcher: Watcher) -> None:
         self._database = database
         self._reporter = PerProcess(lambda: Reporter(database, watcher))
+        self._step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = LoopThread()
 
     def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
@@ -93,15 +95,16 @@ class Runner:
             return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
-        context = JobContext(running, self._database)
+        context = JobContext(running, self._database, self._step_writer.get)
         reporter = self._reporter.get()
         reporter.open(running)
         try:
             arguments = task.load_arguments(running.claim.args)
-            if task.is_async:
-                value = self._run_on_loop(_await(task, context, running, arguments))
-            else:
-                value = task.function(context, **arguments)
+            with context.at_work():
+                if task.is_async:
+                    value = self._run_on_loop(_await(task, context, running, arguments))
+                else:
+                    value = task.function(context, **arguments)
             return Succeeded(task.dump_result(value))
         # The one place that catches everything: user code may raise anything, and whatever it raises is
         # this job's error, not the worker's end. A KeyboardInterrupt is meant for the worker, and passes.

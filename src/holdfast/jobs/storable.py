@@ -11,7 +11,12 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def check_storable(value: JsonValue) -> None:
-    """Check that PostgreSQL can store this as `jsonb`.
+    """Check that PostgreSQL can store this as `jsonb`; raises `ValueError` as `storable_json`."""
+    storable_json(value)
+
+
+def storable_json(value: JsonValue) -> str:
+    """The value as JSON text that PostgreSQL can store as `jsonb`.
 
     Raises:
         ValueError: it holds a NUL character, half a surrogate pair, a number that JSON does not have (NaN,
@@ -25,6 +30,7 @@ def check_storable(value: JsonValue) -> None:
         raise ValueError(f"not storable as JSON: {error}") from error
     if _NUL.search(text):
         raise ValueError("not storable as JSON: it holds a NUL character (\\u0000)")
+    return text
 
 
 def storable_text(text: str) -> str:
