@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from factories import ERROR, LEASE, PROCESS, RAN_OUT, WORKER, job_row, queue_job, start_job
 from holdfast.jobs import leases, sending, store
+from holdfast.jobs.waiting import Shelf
 from holdfast.states import JobStatus
 from waiting import wait_for
 
 SESSIONS = 20
+SHELF = Shelf("default", 5)
 
 
 @pytest.fixture
@@ -134,20 +136,20 @@ def test_two_rescues_at_once_take_each_job_once(session, other):
 def test_two_relays_at_once_take_each_unsent_job_once(session, other):
     jobs = {queue_job(session, sent=False) for _ in range(10)}
 
-    first = [delivery.id for delivery in sending.take_unsent(session, limit=6)]
-    second = [delivery.id for delivery in sending.take_unsent(other, limit=6)]
+    first = [delivery.id for delivery in sending.take_unsent(session, SHELF, limit=6)]
+    second = [delivery.id for delivery in sending.take_unsent(other, SHELF, limit=6)]
     session.commit()
     other.commit()
 
     assert (len(first), len(second)) == (6, 4)
     assert set(first) | set(second) == jobs
-    assert sending.take_unsent(session, limit=6) == []
+    assert sending.take_unsent(session, SHELF, limit=6) == []
 
 
 def test_relay_sends_the_job_that_was_due_first(session):
     earliest, *_ = [queue_job(session, sent=False) for _ in range(5)]
 
-    assert [delivery.id for delivery in sending.take_unsent(session, limit=1)] == [earliest]
+    assert [delivery.id for delivery in sending.take_unsent(session, SHELF, limit=1)] == [earliest]
 
 
 def test_claim_waits_for_a_cancel_and_then_finds_nothing_to_do(session, other, engine, background):

@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import leases, queries, sending, store
+from holdfast.jobs import leases, queries, sending, store, waiting
+from holdfast.jobs.waiting import Shelf
 from holdfast.states import JobStatus
 
 FINISHED = 50_000
 AGO = timedelta(seconds=5)
+SHELF = Shelf("default", 5)
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +88,21 @@ def nodes(node):
             ),
             id="claim",
         ),
-        pytest.param("jobs_unsent_idx", lambda s: sending.take_unsent(s, limit=100), id="unsent"),
+        pytest.param("jobs_unsent_idx", waiting.due_shelves, id="shelves"),
+        pytest.param("jobs_unsent_idx", lambda s: sending.take_unsent(s, SHELF, limit=100), id="unsent"),
+        pytest.param("jobs_unsent_idx", lambda s: sending.take_overdue(s, SHELF), id="overdue"),
+        pytest.param("jobs_sent_idx", lambda s: waiting.sent_backlog(s, "default", limit=100), id="sent"),
         pytest.param(
             "jobs_sent_idx",
-            lambda s: sending.take_unstarted(s, "default", sent_before=AGO, limit=100),
+            lambda s: waiting.unstarted(s, "default", sent_before=AGO, limit=100),
             id="unstarted",
         ),
         pytest.param(
             "jobs_sent_idx",
-            lambda s: queries.unstarted_by_queue(s, sent_before=AGO, limit=100),
+            lambda s: waiting.unstarted_by_queue(s, sent_before=AGO, limit=100),
             id="unstarted by queue",
         ),
+        pytest.param("jobs_sent_idx", lambda s: sending.mark_queue_unsent(s, "default"), id="queue unsent"),
         pytest.param("jobs_processing_idx", lambda s: leases.rescue_expired(s, limit=100), id="rescue"),
         pytest.param(
             "jobs_processing_idx",

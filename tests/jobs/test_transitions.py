@@ -22,7 +22,11 @@ from factories import (
 )
 from holdfast.jobs import leases, sending, store
 from holdfast.jobs.ids import new_id
+from holdfast.jobs.waiting import Shelf
 from holdfast.states import TERMINAL, JobStatus
+
+SHELF = Shelf("default", 5)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 # What a transition is called with, and whether what it returns says that it changed the job.
 TRANSITIONS = {
@@ -41,10 +45,10 @@ TRANSITIONS = {
     "hand_back": lambda s, c: store.hand_back(s, c.id, c.attempt),
     "cancel": lambda s, c: store.cancel(s, c.id),
     "mark_unsent": lambda s, c: sending.mark_unsent(s, [c.id]),
-    "take_unsent": lambda s, c: bool(sending.take_unsent(s, limit=10)),
-    "take_unstarted": lambda s, c: bool(
-        sending.take_unstarted(s, "default", sent_before=timedelta(seconds=-1), limit=10)
-    ),
+    "mark_queue_unsent": lambda s, c: sending.mark_queue_unsent(s, "default"),
+    "take_unsent": lambda s, c: bool(sending.take_unsent(s, SHELF, limit=10)),
+    "take_overdue": lambda s, c: bool(sending.take_overdue(s, SHELF)),
+    "postpone": lambda s, c: sending.postpone(s, [c.id], least=SECOND, most=MINUTE),
 }
 
 # Where each transition leads; from a status that is not named it changes nothing.
@@ -62,8 +66,10 @@ LEADS_TO = {
     "rescue_expired": {},  # a lease that has not run out
     "cancel": {"queued": "cancelled", "processing": "processing"},
     "mark_unsent": {"queued": "queued"},
+    "mark_queue_unsent": {"queued": "queued"},
     "take_unsent": {},  # a job that was sent
-    "take_unstarted": {"queued": "queued"},
+    "take_overdue": {},
+    "postpone": {"queued": "queued"},
 }
 
 ATTEMPT_WRITES = ["complete", "fail", "retry_later", "stop", "hand_back", "save_progress"]
@@ -175,7 +181,7 @@ def test_job_whose_time_has_not_come_cannot_be_claimed_or_sent(session, changes)
     job_id = queue_job(session, **changes)
 
     assert store.claim(session, job_id, worker=WORKER, process=PROCESS, lease=LEASE) is None
-    assert sending.take_unsent(session, limit=10) == []
+    assert sending.take_unsent(session, SHELF, limit=10) == []
 
 
 def test_job_that_does_not_exist_is_nothing_to_claim_cancel_or_hold(session):
@@ -195,7 +201,7 @@ def test_lost_job_is_queued_again_and_unsent(session):
     row = job_row(session, claim.id)
     assert (row["status"], row["crashes"], row["failures"], row["sent_at"]) == ("queued", 1, 0, None)
     assert attempt_outcomes(session, claim.id) == ["lost"]
-    assert [delivery.id for delivery in sending.take_unsent(session, limit=10)] == [claim.id]
+    assert [delivery.id for delivery in sending.take_unsent(session, SHELF, limit=10)] == [claim.id]
 
 
 def test_job_that_has_lost_its_last_worker_fails_as_worker_lost(session):

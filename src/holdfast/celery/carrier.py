@@ -1,18 +1,33 @@
 """Celery as the carrier of jobs: a message holds a job's id, and nothing that matters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from celery import Celery
-from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
+from kombu.exceptions import (  # type: ignore[attr-defined]
+    BatchPublishError,
+    ConnectionLimitExceeded,
+    OperationalError,
+)
 from kombu.messaging import Producer
 
+from holdfast.celery.redis_broker import RedisBroker
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs.sending import Delivery
+from holdfast.jobs.waiting import Backlog
+
+# The sign goes by itself where whoever was told of a blank broker did not get to what has to be done.
+_SIGN = "sign"
+_SIGNING = timedelta(seconds=10)
+_ANSWER_SECONDS = 1.0
+_FREE_CONNECTION_SECONDS = 5.0
 
 
 class CeleryCarrier:
-    """Publishes deliveries and counts what waits."""
+    """Publishes deliveries, and sees what waits. Every method raises `CarrierUnavailable`."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -30,20 +45,61 @@ class CeleryCarrier:
         except unavailable(self._app) as error:
             raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
 
-    def backlog(self, queue: str) -> int:
-        """How many messages wait in the queue, those already handed to a worker not counted.
+    def backlog(self, queue: str) -> Backlog:
+        """How many messages wait in the queue, those already handed to a worker not counted."""
+        with self._channel() as channel:
+            redis = RedisBroker.of(channel)
+            if redis is not None:
+                return redis.backlog(queue)
+            # Declared as a worker declares it, which changes nothing where it is.
+            declared: Any = self._app.amqp.queues[queue](channel).queue_declare()
+            return Backlog({0: int(declared.message_count)})
 
-        Raises:
-            CarrierUnavailable: the broker cannot be asked, or does not answer with a number.
-        """
+    def waiting_jobs(self, queue: str) -> set[UUID] | None:
+        """The jobs whose messages wait in the queue; `None`: only Redis shows them."""
+        with self._channel() as channel:
+            redis = RedisBroker.of(channel)
+            return None if redis is None else redis.waiting_jobs(queue)
+
+    def is_blank(self) -> bool:
+        """Whether a Redis is new, or has forgotten everything; never of another broker."""
+        return self._reserve(_SIGN, _SIGNING, otherwise=False)
+
+    def sign(self) -> None:
+        """Leave a sign in Redis that goes when it forgets."""
+        with self._channel() as channel:
+            redis = RedisBroker.of(channel)
+            if redis is not None:
+                redis.keep(_SIGN)
+
+    def reserve(self, what: str, pause: timedelta) -> bool:
+        """Whether nobody has reserved this for such a pause; always so where the broker is not Redis."""
+        return self._reserve(what, pause, otherwise=True)
+
+    def workers_that_know(self, task: str) -> Sequence[str]:
+        """The workers that answer within a second and have this task."""
         try:
-            with self._app.connection_for_write() as connection:
+            answers = self._app.control.inspect(timeout=_ANSWER_SECONDS).registered() or {}
+        except unavailable(self._app) as error:
+            raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
+        # A task may be followed by its attributes.
+        return sorted(
+            worker for worker, tasks in answers.items() if task in {name.split(" ")[0] for name in tasks}
+        )
+
+    def _reserve(self, what: str, pause: timedelta, *, otherwise: bool) -> bool:
+        with self._channel() as channel:
+            redis = RedisBroker.of(channel)
+            return otherwise if redis is None else redis.reserve(what, pause)
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        try:
+            # A connection on which something went wrong does not go back into the pool.
+            pool: Any = self._app.pool
+            with pool.acquire(block=True, timeout=_FREE_CONNECTION_SECONDS) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)
-                with connection.channel() as channel:
-                    # Declared as a worker declares it, which changes nothing where it is. A passive declare,
-                    # which only asks, finds no queue on Redis: kombu 5.7 forgets the key prefix in EXISTS.
-                    declared: Any = self._app.amqp.queues[queue](channel).queue_declare()
-                    return int(declared.message_count)
+                yield connection.default_channel
         except unavailable(self._app) as error:
             raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
 
@@ -63,4 +119,4 @@ def unavailable(app: Celery) -> tuple[type[BaseException], ...]:
     """The exceptions that mean: the broker cannot be reached just now, or refuses what it is asked."""
     transport = app.connection_for_write()
     errors = (*transport.connection_errors, *transport.channel_errors)
-    return (OperationalError, BatchPublishError, OSError, *errors)
+    return (OperationalError, BatchPublishError, ConnectionLimitExceeded, OSError, *errors)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, bindparam, case, func, or_, select, true
+from sqlalchemy import ColumnElement, Row, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from holdfast.jobs.models import Attempt, Job
@@ -126,17 +126,3 @@ def held_attempts(session: Session, *, worker: str, process: int) -> dict[tuple[
         )
     )
     return {(job_id, attempt): asked for job_id, attempt, asked in rows}
-
-
-def unstarted_by_queue(session: Session, *, sent_before: timedelta, limit: int) -> dict[str, int]:
-    """How many queued jobs of each queue were sent `sent_before` ago or earlier; counts `limit` of each."""
-    waits = Job.status == JobStatus.QUEUED
-    # The queues, one look into the index for each: reading a whole backlog to find them would take as long.
-    first = select(func.min(Job.queue).label("queue")).where(waits).cte("queues", recursive=True)
-    following = select(func.min(Job.queue)).where(waits, Job.queue > first.c.queue).scalar_subquery()
-    queues = first.union_all(select(following).where(first.c.queue.is_not(None)))
-    old = Job.sent_at < func.now() - sent_before
-    sent = select(Job.id).where(waits, Job.queue == queues.c.queue, Job.run_at <= func.now(), old)
-    counted = sent.limit(limit).lateral("counted")
-    per_queue = select(queues.c.queue, func.count()).join(counted, true()).group_by(queues.c.queue)
-    return dict(session.execute(per_queue).all())

@@ -10,92 +10,100 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from itertools import groupby
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import queries, sending
+from holdfast.jobs import sending, waiting
 from holdfast.jobs.database import Database
+from holdfast.jobs.gauge import WINDOW
 from holdfast.jobs.keeper import Keeper
+from holdfast.jobs.losses import Losses
 from holdfast.jobs.outbox import Carrier
 from holdfast.jobs.patience import reason
 from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.sending import Delivery
+from holdfast.jobs.unknown_tasks import UnknownTasks
+from holdfast.jobs.waiting import Shelf
 from holdfast.jobs.workers import Worker, WorkerFacts
 
 log = logging.getLogger(__name__)
 
-BATCH = 1_000
-# A message this old that no worker has claimed waits in a backlog, or is lost.
-UNSTARTED = timedelta(seconds=5)
+# Jobs that are marked before their messages are published: so many are looked for again when the process
+# dies in between.
+BATCH = 500
 
 
 class Relay:
-    """Sends due jobs that were not sent, and sends again what the broker lost."""
+    """Keeps the window of each queue full: what the broker holds of it, while the rest waits in PostgreSQL.
 
-    def __init__(self, database: Database, carrier: Carrier) -> None:
+    Args:
+        database: where jobs wait.
+        carrier: what brings them to workers.
+        window: how many messages come before a new one, at most.
+    """
+
+    def __init__(self, database: Database, carrier: Carrier, *, window: int = WINDOW) -> None:
         self._database = database
         self._carrier = carrier
-        self._earlier: dict[str, int] = {}
+        self._window = window
+        self._batch = BATCH
+        self.losses = Losses(database, carrier)
+        self.unknown_tasks = UnknownTasks(database, carrier)
 
-    def round(self) -> None:
-        """Everything once.
+    def round(self) -> bool:
+        """Everything once; `True`: there is more to do at once.
 
         Raises:
             SQLAlchemyError, CarrierUnavailable: it is away just now; the next round does what was not done.
         """
-        self.send_due()
-        self.resend_lost()
+        self.unknown_tasks.put_off()
+        self.losses.take_back()
+        return self.feed()
 
-    def send_due(self) -> int:
-        """Send the due jobs that no message was sent for; returns how many."""
-        with self._database.transaction() as session:
-            due = sending.take_unsent(session, limit=BATCH)
-        self._send(due)
-        return len(due)
-
-    def resend_lost(self) -> int:
-        """Send again what the broker seems to have lost; returns how many jobs.
-
-        Jobs that were sent a while ago and have not started wait in the broker, or their messages are gone:
-        the broker was flushed, or the process that was to publish them died. Where a queue holds fewer
-        messages than such jobs in two rounds running, the difference is lost. Which ones is not known, but
-        the oldest are next in line anyway, so those are sent again; a message too many finds its job taken
-        and ends there.
-        """
-        deficits = self._deficits()
-        lost = {queue: min(deficit, self._earlier.get(queue, 0)) for queue, deficit in deficits.items()}
-        self._earlier = deficits
-        return sum(self._resend(queue, count) for queue, count in lost.items() if count)
-
-    def _deficits(self) -> dict[str, int]:
-        queues = self._unstarted()
-        # The broker is asked before PostgreSQL: a job that starts in between is then counted by neither.
-        backlogs = {queue: self._carrier.backlog(queue) for queue in queues}
-        unstarted = self._unstarted() if queues else {}
-        return {queue: max(0, unstarted.get(queue, 0) - backlog) for queue, backlog in backlogs.items()}
-
-    def _unstarted(self) -> dict[str, int]:
+    def feed(self) -> bool:
+        """Send due jobs as far as there is room for them; `True`: there may be more, and room for it."""
         with self._database.session() as session:
-            return queries.unstarted_by_queue(session, sent_before=UNSTARTED, limit=BATCH)
+            shelves = waiting.due_shelves(session)
+        # No queue waits for another one's backlog: each is fed a batch, the first being another each time.
+        queues = [list(shelves) for _, shelves in groupby(shelves, key=lambda shelf: shelf.queue)]
+        random.shuffle(queues)
+        return True in [self._feed_queue(shelves) for shelves in queues]
 
-    def _resend(self, queue: str, count: int) -> int:
+    def _feed_queue(self, shelves: Sequence[Shelf]) -> bool:
+        queue, batch = shelves[0].queue, self._batch
+        # Asked before anything is written: of a broker that is away nothing has to be taken back.
+        in_broker = self._carrier.backlog(queue)
         with self._database.transaction() as session:
-            lost = sending.take_unstarted(session, queue, sent_before=UNSTARTED, limit=count)
-        log.info("The broker holds %d messages too few in queue %r; sending again", count, queue)
-        self._send(lost)
-        return len(lost)
+            if not sending.lock_queue(session, queue):
+                return False
+            # What was marked may not have arrived yet, and what has arrived may be of jobs that have ended.
+            marked = waiting.sent_backlog(session, queue, limit=10 * self._window)
+            deliveries: list[Delivery] = []
+            for shelf in shelves:
+                ahead = max(before(shelf.priority) for before in (in_broker.before, marked.before))
+                room = self._window - ahead - len(deliveries)
+                limit = min(room, batch - len(deliveries))
+                if limit > 0:
+                    deliveries += sending.take_unsent(session, shelf, limit=limit)
+                elif room <= 0:
+                    deliveries += sending.take_overdue(session, shelf)
+        self._send(deliveries)
+        return len(deliveries) >= batch
 
     def _send(self, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
         try:
-            self._carrier.send(deliveries)
+            self._carrier.send(sorted(deliveries, key=lambda delivery: delivery.priority))
         except CarrierUnavailable:
+            # It answers and takes nothing: one job is enough to see when it does again.
+            self._batch = 1
             with self._database.transaction() as session:
                 sending.mark_unsent(session, [delivery.id for delivery in deliveries])
             raise
+        self._batch = BATCH
 
 
 class WorkerThreads:
@@ -119,13 +127,14 @@ class WorkerThreads:
         worker: Worker,
         facts: Callable[[], WorkerFacts],
     ) -> None:
+        self._relay = relay
         self._keeper = Keeper(database, worker, facts, self.wake)
         self._stopped = threading.Event()
         self._woken = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(work, pause, wait), name=f"holdfast-{name}", daemon=True)
             for name, work, pause, wait in (
-                ("relay", relay.round, 1.0, self._wait_for_work),
+                ("relay", self._relay_all, 1.0, self._wait_for_work),
                 ("scheduler", scheduler.round, 1.0, self._stopped.wait),
                 ("keeper", self._keeper.beat, worker.beat.total_seconds(), self._stopped.wait),
             )
@@ -166,6 +175,10 @@ class WorkerThreads:
                 log.warning("%s: %s", threading.current_thread().name, reason(error))
             # A jittered pause, so that those of many workers do not look at the same moment.
             wait(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
+
+    def _relay_all(self) -> None:
+        while self._relay.round() and not self._stopped.is_set():
+            pass
 
     def _wait_for_work(self, seconds: float) -> None:
         self._woken.wait(seconds)

@@ -1,15 +1,37 @@
-"""Which jobs the broker was told of: the writes of outbox and relay."""
+"""Which jobs the broker was told of: the writes of outbox and relay.
 
-from collections.abc import Sequence
+The relay takes jobs shelf by shelf, under the lock of the queue, so that relays that look at the same moment
+do not each fill the room that there is. See docs/decisions/0008-the-broker-window.md.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, case, cast, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import Job
-from holdfast.states import JobStatus
+from holdfast.jobs.waiting import IS_QUEUED, IS_UNSENT, Shelf, was_sent_before
+
+# The first key of a queue's advisory lock, whose second is the hash of its name; any number will do, as long
+# as every Holdfast uses the same.
+FEEDING_LOCK = 0x_401D_FEED
+# So many of a shelf's first jobs are looked through for those that were started before.
+FRONT = 100
 
 
 @dataclass(frozen=True)
@@ -22,33 +44,52 @@ class Delivery:
     priority: int
 
 
-def take_unsent(session: Session, *, limit: int) -> list[Delivery]:
-    """Mark due jobs that no message was sent for as sent, and return them, earliest first."""
-    unsent = select(Job.id).where(
-        Job.status == JobStatus.QUEUED,
-        Job.sent_at.is_(None),
-        Job.awaited_ids.is_(None),
-        Job.run_at <= func.now(),
-    )
-    return _take(session, unsent.order_by(Job.run_at), limit)
+def lock_queue(session: Session, queue: str) -> bool:
+    """Keep others from feeding this queue until the transaction ends; `False`: somebody does so just now."""
+    lock = func.pg_try_advisory_xact_lock(FEEDING_LOCK, func.hashtext(queue))
+    return bool(session.execute(select(lock)).scalar_one())
 
 
-def take_unstarted(session: Session, queue: str, *, sent_before: timedelta, limit: int) -> list[Delivery]:
-    """Mark as sent anew the jobs whose message is at least `sent_before` old, oldest first."""
-    unstarted = select(Job.id).where(
-        Job.status == JobStatus.QUEUED,
-        Job.queue == queue,
-        Job.run_at <= func.now(),
-        Job.sent_at < func.now() - cast(sent_before, Interval),
-    )
-    return _take(session, unstarted.order_by(Job.sent_at), limit)
+def take_unsent(session: Session, shelf: Shelf, *, limit: int) -> list[Delivery]:
+    """Mark due jobs of the shelf as sent, and return them; what was due first comes first."""
+    due = select(Job.id).where(*_stands_on(shelf)).order_by(Job.run_at)
+    return _take(session, due.limit(limit))
 
 
-def mark_unsent(session: Session, job_ids: Sequence[UUID]) -> None:
-    """Take back the mark that these jobs were sent: the broker did not take them."""
-    session.execute(
-        update(Job).where(Job.id.in_(job_ids), Job.status == JobStatus.QUEUED).values(sent_at=None)
-    )
+def take_overdue(session: Session, shelf: Shelf) -> list[Delivery]:
+    """As `take_unsent`, but only jobs that were started before and lost their worker.
+
+    They were due before those that wait now, so they are looked for among the shelf's first. They go to the
+    broker whether or not there is room.
+    """
+    first = select(Job.id, Job.attempt, Job.failures).where(*_stands_on(shelf)).order_by(Job.run_at)
+    front = first.limit(FRONT).subquery()
+    overdue = select(front.c.id).where(front.c.attempt > front.c.failures)
+    return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(overdue)))
+
+
+def mark_unsent(session: Session, job_ids: Collection[UUID], *, sent_before: timedelta | None = None) -> int:
+    """Take back the mark that these jobs were sent, so that the relay sends them; returns of how many.
+
+    Left alone are those that have started, or were sent again less than `sent_before` ago.
+    """
+    is_old = true() if sent_before is None else was_sent_before(sent_before)
+    return _unsend(session, and_(Job.id.in_(job_ids), is_old))
+
+
+def mark_queue_unsent(session: Session, queue: str) -> int:
+    """As `mark_unsent`, of all jobs of a queue."""
+    return _unsend(session, Job.queue == queue)
+
+
+def postpone(session: Session, job_ids: Collection[UUID], *, least: timedelta, most: timedelta) -> int:
+    """Put off queued jobs that no worker could start, each by half its age; returns how many.
+
+    So a job that has waited long is tried seldom, without a count of how often it was.
+    """
+    half: ColumnElement[timedelta] = literal_column("(now() - created_at) / 2", Interval)
+    delay = func.least(cast(most, Interval), func.greatest(cast(least, Interval), half))
+    return _unsend(session, Job.id.in_(job_ids), run_at=func.now() + delay)
 
 
 def once(chosen: Select[UUID]) -> Select[UUID]:
@@ -60,14 +101,24 @@ def once(chosen: Select[UUID]) -> Select[UUID]:
     return select(chosen.cte("chosen").c.id)
 
 
-def _take(session: Session, which: Select[UUID], limit: int) -> list[Delivery]:
-    chosen = which.limit(limit).with_for_update(skip_locked=True)
+def _stands_on(shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
+    return IS_UNSENT, Job.queue == shelf.queue, Job.priority == shelf.priority, Job.run_at <= func.now()
+
+
+def _take(session: Session, which: Select[UUID]) -> list[Delivery]:
+    chosen = which.with_for_update(skip_locked=True)
     # What was started before and then lost is overdue: it goes to the head of the broker's queue.
-    priority = case((Job.attempt > Job.failures, 0), else_=Job.priority)
+    urgency = case((Job.attempt > Job.failures, 0), else_=Job.priority).label("urgency")
     rows = session.execute(
         update(Job)
-        .where(Job.id.in_(once(chosen)), Job.status == JobStatus.QUEUED)
+        .where(Job.id.in_(once(chosen)), IS_QUEUED)
         .values(sent_at=func.now())
-        .returning(Job.id, Job.task, Job.queue, priority)
+        .returning(Job.id, Job.task, Job.queue, urgency, Job.run_at)
     )
-    return sorted((Delivery(*row) for row in rows), key=lambda delivery: delivery.id)
+    in_order = sorted(rows, key=lambda row: (row.urgency, row.run_at, row.id))
+    return [Delivery(row.id, row.task, row.queue, row.urgency) for row in in_order]
+
+
+def _unsend(session: Session, which: ColumnElement[bool], **more: object) -> int:
+    unsent = update(Job).where(which, IS_QUEUED, Job.sent_at.is_not(None)).values(sent_at=None, **more)
+    return len(session.execute(unsent.returning(Job.id)).all())

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
+    exists,
     func,
     select,
     update,
@@ -55,9 +56,11 @@ def _enqueue() -> Insert:
     # Columns that are not named here are given by the caller under their own names.
     due_at = bindparam("at", type_=DateTime(timezone=True))
     after = bindparam("after", type_=Interval)
+    is_paused = exists().where(PausedQueue.name == bindparam("into", type_=Text))
     return insert(_jobs).values(
         run_at=func.coalesce(due_at, func.now() + after),
-        sent_at=case((bindparam("is_due"), func.now())),
+        # A message is of no use to a paused queue; when that is resumed, the relay sends the job.
+        sent_at=case((bindparam("is_handed_over", type_=Boolean) & ~is_paused, func.now())),
         deadline=func.now() + bindparam("ends_after", type_=Interval),
         start_by=func.now() + bindparam("starts_within", type_=Interval),
     )

@@ -43,6 +43,7 @@ class NewJob:
         timeout: how long each attempt may take.
         deadline: how long after now the job must have ended.
         start_by: how long after now its first attempt must have started.
+        is_left_to_relay: the caller does not hand it to the broker; the relay will, when there is room.
     """
 
     id: UUID
@@ -61,11 +62,17 @@ class NewJob:
     deadline: timedelta | None = None
     start_by: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
+    is_left_to_relay: bool = False
 
     @property
     def is_due(self) -> bool:
         """Whether the job may start at once."""
         return self.delay is None and self.run_at is None
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the caller hands the job to the broker, once its transaction has committed."""
+        return self.is_due and not self.is_left_to_relay
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,8 @@ def enqueue(session: Session, job: NewJob) -> bool:
         "metadata": dict(job.metadata or {}),
         "at": job.run_at,
         "after": job.delay or timedelta(),
-        "is_due": job.is_due,
+        "into": job.queue,
+        "is_handed_over": job.is_handed_over,
         "timeout": job.timeout,
         "ends_after": job.deadline,
         "starts_within": job.start_by,

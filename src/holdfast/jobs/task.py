@@ -271,11 +271,13 @@ class Task(Generic[P, R]):
         Raises:
             IdempotencyConflict: its key stands for another request.
         """
+        if job.is_due and not self._outbox.has_room(session, job.queue, job.priority):
+            job = replace(job, is_left_to_relay=True)
         if job.idempotency_key is None:
             store.enqueue(session, job)
         elif known := idempotency.enqueue_once(session, job):
             return JobAccepted(job_id=known.job_id, status=known.status, created=False)
-        if job.is_due:
+        if job.is_handed_over:
             self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
 

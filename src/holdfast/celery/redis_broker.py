@@ -1,0 +1,62 @@
+"""What Celery does not ask of a Redis that is its broker: which messages wait, and whether it forgot them."""
+
+from datetime import timedelta
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+from kombu.transport.redis import Channel, GlobalKeyPrefixMixin
+
+from holdfast.jobs.waiting import Backlog
+
+
+class RedisBroker:
+    """A channel to Redis, asked past kombu.
+
+    kombu 5.7 puts its key prefix before the keys of the commands that it uses itself, and of no others; so
+    the keys here have it already.
+    """
+
+    def __init__(self, channel: Any) -> None:  # noqa: ANN401 - kombu's channel
+        self._channel = channel
+
+    @classmethod
+    def of(cls, channel: object) -> Self | None:
+        """The broker behind a channel, if it is a Redis."""
+        return cls(channel) if isinstance(channel, Channel) else None
+
+    def backlog(self, queue: str) -> Backlog:
+        """How many messages wait in the queue."""
+        keys = self._keys(queue)
+        return Backlog({priority: int(self._ask("LLEN", key)) for priority, key in keys.items()})
+
+    def waiting_jobs(self, queue: str) -> set[UUID]:
+        """The jobs whose messages wait in the queue. It is read whole: about 700 bytes for each message."""
+        lists = (self._ask("LRANGE", key, 0, -1) for key in self._keys(queue).values())
+        return {UUID(orjson.loads(message)["headers"]["id"]) for messages in lists for message in messages}
+
+    def reserve(self, what: str, pause: timedelta) -> bool:
+        """Whether nobody has reserved this for such a pause; it is then reserved."""
+        milliseconds = int(pause.total_seconds() * 1_000)
+        return self._ask("SET", self._own(what), "", "NX", "PX", milliseconds) is not None
+
+    def keep(self, what: str) -> None:
+        """Reserve this until Redis forgets it."""
+        self._ask("SET", self._own(what), "")
+
+    def _keys(self, queue: str) -> dict[int, str]:
+        prefix = self._channel.global_keyprefix
+        steps = self._channel.priority_steps
+        return {step: f"{prefix}{self._channel._q_for_pri(queue, step)}" for step in steps}  # noqa: SLF001 - nowhere else
+
+    def _own(self, what: str) -> str:
+        return f"{self._channel.global_keyprefix}holdfast.{what}"
+
+    def _ask(self, *command: object) -> Any:  # noqa: ANN401 - whatever Redis answers
+        with self._channel.conn_or_acquire() as client:
+            unprefixed: Any = super(GlobalKeyPrefixMixin, client) if _has_prefix(client) else client
+            return unprefixed.execute_command(*command)
+
+
+def _has_prefix(client: object) -> bool:
+    return isinstance(client, GlobalKeyPrefixMixin)
