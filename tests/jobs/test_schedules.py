@@ -213,7 +213,8 @@ def test_round_costs_nothing_until_the_next_look(scheduled):
 
 
 def test_round_without_schedules_asks_nobody(settings):
-    unreachable = Holdfast(settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/x"}))
+    changes = {"database_url": "postgresql://nobody@127.0.0.1:1/x", "retention_days": 0}
+    unreachable = Holdfast(settings.model_copy(update=changes))
 
     @unreachable.task
     def plain(job: JobContext) -> None: ...

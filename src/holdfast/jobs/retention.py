@@ -1,8 +1,8 @@
 """What is deleted when it has served its time: finished jobs with all that is kept of them, empty batches.
 
 Jobs are found along the primary key, whose ids sort by time, a bounded piece at a time, each in a short
-transaction that waits for nobody. A job stays while anything needs it: a child, parent or batch that is not at
-its end, a retry, or a row of any other table that refers to it.
+transaction that waits for nobody. A job stays while anything needs it: a child, parent or batch that is not
+at its end, a retry, or a row of any other table that refers to it.
 """
 
 import logging
