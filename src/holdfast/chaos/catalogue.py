@@ -11,6 +11,8 @@ FAULTS = (
     Fault(workers.kill_worker, Target.WORKER, weight=6),
     Fault(workers.kill_child, Target.WORKER, weight=4),
     Fault(workers.kill_submitter, Target.SUBMITTER, weight=2),
+    Fault(workers.kill_api, Target.API),
+    Fault(workers.fill_uploads, Target.API),
     Fault(workers.stop_worker, Target.WORKER, is_outage=True),
     Fault(workers.shift_clock, Target.WORKER),
     Fault(workers.cut_postgres, Target.NETWORK, is_outage=True),

@@ -17,7 +17,7 @@ class Target(StrEnum):
     VALKEY = "valkey"
     NETWORK = "network"
     MESSAGES = "messages"
-    UPLOADS = "uploads"
+    API = "api"
 
     @property
     def is_engine(self) -> bool:

@@ -145,6 +145,7 @@ class Fleet:
     workers: list[Supervised] = field(default_factory=list)
     others: list[Supervised] = field(default_factory=list)
     submitter: Supervised | None = None
+    api: Supervised | None = None
     blows: list[Blow] = field(default_factory=list)
 
     def tend(self) -> None:
@@ -169,4 +170,4 @@ class Fleet:
             program.stop()
 
     def _all(self) -> list[Supervised]:
-        return [*self.workers, *self.others, *([self.submitter] if self.submitter else [])]
+        return [*self.workers, *self.others, *filter(None, [self.submitter, self.api])]

@@ -44,6 +44,7 @@ class Ground:
         links: each worker's, by its name.
         lease_seconds: after which a silent worker's jobs are taken back.
         redeliver: publishes every job's message again, where the system under test has such messages.
+        busy: the pids of the processes that run a job just now; faults prefer them.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Ground:
     environment: Mapping[str, str]
     lease_seconds: float
     redeliver: Callable[[], object] | None = None
+    busy: Callable[[], set[int]] = set
 
     def __post_init__(self) -> None:
         self.links: dict[str, Links] = {}
@@ -76,6 +78,12 @@ class Ground:
         self.fleet.submitter = Supervised("submitter", command, self.environment, self.folder, ends=True)
         self.fleet.submitter.start()
         return self.fleet.submitter
+
+    def add_api(self, command: Sequence[str]) -> Supervised:
+        """Start the API; it reaches the engines without a detour."""
+        self.fleet.api = Supervised("api", command, self.environment, self.folder)
+        self.fleet.api.start()
+        return self.fleet.api
 
     def await_workers(self) -> None:
         """Wait until every worker takes jobs.

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holdfast.chaos.fault import Fault
-from holdfast.chaos.mix import MIX, WORKLOAD, expected_status
+from holdfast.chaos.fault import Fault, Target
+from holdfast.chaos.mix import MIX, WITH_DOCUMENTS, WORKLOAD, expected_status
 from holdfast.chaos.submitter import Order
 
 
@@ -15,7 +15,7 @@ class Plan:
     """A run: how many jobs of what, over how long, and how they are disturbed.
 
     Attributes:
-        app: the Holdfast whose tasks run, as module:attribute.
+        app: the Holdfast whose task runs, as module:attribute.
         task: the one task to run; with `None` the mix of chaos's own workload.
         args: the task's arguments.
         jobs: how many are submitted, evenly over `seconds`.
@@ -30,7 +30,7 @@ class Plan:
     seconds: float
     faults: Sequence[Fault]
     seed: int
-    app: str = WORKLOAD
+    app: str = ""
     task: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     every_seconds: float = 2.0
@@ -40,6 +40,23 @@ class Plan:
     lease_seconds: float = 15.0
     patience_seconds: float = 180.0
     setup: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The Holdfast that workers run."""
+        if self.is_own:
+            return WITH_DOCUMENTS if self.has_uploads else WORKLOAD
+        return self.app
+
+    @property
+    def is_own(self) -> bool:
+        """Whether chaos's own workload runs, whose effects and paid calls are known."""
+        return self.task is None
+
+    @property
+    def has_uploads(self) -> bool:
+        """Whether documents are uploaded beside it: there is a fault that is about them."""
+        return self.is_own and any(fault.target == Target.API for fault in self.faults)
 
     def order(self, folder: Path) -> Order:
         """What the submitter is told."""

@@ -113,5 +113,14 @@ class Network:
         """Close every link, and end the thread."""
         for link in self._links:
             self.run(link.close())
+        self.run(_end_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+
+
+async def _end_others() -> None:
+    """Cancel every other task of this loop, and wait until they have ended."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

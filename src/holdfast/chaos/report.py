@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.chaos.history import History, Rule, Violation, check
+from holdfast.chaos.mix import MIX
 from holdfast.chaos.provider import PaidCall
 from holdfast.chaos.recovery import Recovery, quantile
 from holdfast.states import JobStatus
@@ -148,8 +149,8 @@ def _ended_otherwise(history: History, submissions: Submissions) -> list[UUID]:
 
 
 def _missing_effects(history: History) -> int:
-    """Jobs that ended as completed without their effect."""
-    done = {job.id for job in history.jobs.values() if job.status == JobStatus.COMPLETED}
+    """Jobs of the workload that ended as completed without their effect."""
+    done = {job.id for job in history.jobs.values() if job.status == JobStatus.COMPLETED and job.task in MIX}
     return len(done - {effect.job_id for effect in history.effects})
 
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from random import Random
 from signal import SIGCONT, SIGKILL, SIGSTOP
+
+import psutil
 
 from holdfast.chaos.fault import Wound
 from holdfast.chaos.fleet import Supervised
@@ -12,6 +15,7 @@ from holdfast.chaos.ground import Ground, skewed
 from holdfast.chaos.proxy import Link
 
 AN_HOUR_SECONDS = 3600
+KILOBYTE = 1 << 10
 
 
 def kill_worker(ground: Ground, rng: Random) -> None:
@@ -24,7 +28,8 @@ def kill_worker(ground: Ground, rng: Random) -> None:
 def kill_child(ground: Ground, rng: Random) -> None:
     """SIGKILL of one process of a prefork pool, as the kernel's out-of-memory killer does it."""
     for worker in _some_worker(ground, rng):
-        children = worker.children()
+        children, busy = worker.children(), ground.busy()
+        children = [child for child in children if child in busy] or children
         if children:
             child = rng.choice(children)
             ground.fleet.note(worker, child=child)
@@ -37,6 +42,32 @@ def kill_submitter(ground: Ground, _rng: Random) -> None:
     submitter = ground.fleet.submitter
     if submitter is not None and not submitter.has_finished:
         submitter.kill()
+
+
+def kill_api(ground: Ground, _rng: Random) -> None:
+    """SIGKILL of the API, in the middle of whatever upload it is taking."""
+    if ground.fleet.api is not None:
+        ground.fleet.api.kill()
+
+
+def fill_uploads(ground: Ground, rng: Random) -> Wound | None:
+    """The API can write no file longer than a kilobyte: its store of uploads is as good as full.
+
+    By the kernel's limit of a process (RLIMIT_FSIZE), on Linux alone. A write fails with EFBIG, where one on
+    a full disk fails with ENOSPC; no more is done about the one than about the other.
+    """
+    pid = None if ground.fleet.api is None else ground.fleet.api.pid
+    if pid is None or sys.platform != "linux":
+        return None
+    process = psutil.Process(pid)
+    _, most = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (KILOBYTE, most))
+
+    def make_room() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.rlimit(psutil.RLIMIT_FSIZE, (most, most))
+
+    return Wound(rng.uniform(3, 6), make_room)
 
 
 def stop_worker(ground: Ground, rng: Random) -> Wound | None:
@@ -91,7 +122,8 @@ def _cut(ground: Ground, rng: Random, way: Callable[[Supervised], Link]) -> Woun
 
 
 def _some_worker(ground: Ground, rng: Random) -> Sequence[Supervised]:
-    """One of the workers that live, or none when none does."""
+    """One of the workers that live, one that runs a job if there is any; none when none lives."""
     draw = rng.random()  # drawn in any case, so that what follows from the seed stays the same
-    living = ground.fleet.living()
-    return living[int(draw * len(living)) :][:1]
+    living, busy = ground.fleet.living(), ground.busy()
+    chosen = [worker for worker in living if worker.pid in busy] or living
+    return chosen[int(draw * len(chosen)) :][:1]
