@@ -15,7 +15,7 @@ def job(job: JobContext, row: str) -> None:
     begin(row)
     job.step_sync("buy", buy, row)
     work(row)
-    job.transact("effect", leave_effect, row)
+    job.transact_sync("effect", leave_effect, row)
 
 
 def leave_effect(session: Session, row: str) -> None:

@@ -22,8 +22,6 @@ _EFFECT = text(
     "INSERT INTO chaos.effects (job_id, name, attempt, held_by) SELECT :job, :name, :attempt, "
     "(SELECT attempt FROM holdfast.jobs WHERE id = :job AND status = 'processing')"
 )
-_EXISTS = text("SELECT 1 FROM chaos.effects WHERE job_id = :job")
-
 holdfast = Holdfast()
 
 
@@ -37,7 +35,7 @@ def quick(job: JobContext, serial: int) -> int:
 @holdfast.task(**RETRIES)
 def paid(job: JobContext, serial: int) -> int:
     """Buy an answer, then an effect."""
-    buy(job, "buy")
+    job.step_sync("buy", buy, job, 0, key=0)
     leave_effect(job)
     return serial
 
@@ -47,18 +45,18 @@ async def paid_async(job: JobContext, serial: int) -> int:
     """Buy three answers, waiting in between, then an effect."""
     for number in range(3):
         report(job, number, 3)
-        await buy_async(job, f"buy {number}")
+        await job.step("buy", buy, job, number, key=number)
         await asyncio.sleep(0.3)
-    await asyncio.to_thread(leave_effect, job)
+    await job.transact("effect", write_effect, job)
     return serial
 
 
 @holdfast.task(**RETRIES)
 def long(job: JobContext, serial: int) -> int:
-    """Work for about three seconds in ten paid parts, then an effect."""
+    """Work for about three seconds in ten paid steps, then an effect."""
     for number in range(10):
         report(job, number, 10)
-        buy(job, f"buy {number}")
+        job.step_sync("buy", buy, job, number, key=number)
         time.sleep(0.25)
     leave_effect(job)
     return serial
@@ -80,14 +78,10 @@ def doomed(job: JobContext, serial: int) -> int:
     raise PermanentError(f"job {serial} is asked to fail")
 
 
-def buy(job: JobContext, step: str) -> str:
+def buy(job: JobContext, number: int) -> str:
     """Buy an answer under the step's idempotency key."""
-    return pay(job.id, step, job.attempt, f"{job.id}:{step}")
-
-
-async def buy_async(job: JobContext, step: str) -> str:
-    """`buy`, off the event loop."""
-    return await asyncio.to_thread(buy, job, step)
+    step = f"buy {number}"
+    return pay(job.id, step, job.attempt, job.idempotency_key(step))
 
 
 def report(job: JobContext, number: int, total: int) -> None:
@@ -96,10 +90,8 @@ def report(job: JobContext, number: int, total: int) -> None:
 
 
 def leave_effect(job: JobContext) -> None:
-    """Write the job's one row, exactly once: looking for it and writing it are one fenced transaction."""
-    with job.transaction() as session:
-        if not session.execute(_EXISTS, {"job": job.id}).first():
-            write_effect(session, job)
+    """Write the job's one row, exactly once."""
+    job.transact_sync("effect", write_effect, job)
 
 
 def write_effect(session: Session, job: JobContext) -> None:
