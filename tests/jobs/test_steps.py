@@ -324,12 +324,13 @@ def test_result_that_only_the_database_refuses_fails_its_job_alone(submit, attem
 
 
 def test_steps_run_at_the_same_time(submit, attempt, saved):
-    at_work = []
+    at_work, all_there = [], asyncio.Event()
 
     async def meet(number: int) -> int:
         at_work.append(number)
-        while len(at_work) < 1_000:
-            await asyncio.sleep(0.001)
+        if len(at_work) == 1_000:
+            all_there.set()
+        await all_there.wait()
         return number
 
     async def work(job: JobContext) -> int:
