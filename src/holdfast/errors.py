@@ -6,6 +6,7 @@
     ├── InvalidArguments          arguments that do not fit the task's annotations
     │   └── IdempotencyConflict   an idempotency key that was used for something else
     ├── NotRetryable              a job that has not failed, or cannot be asked for again
+    │   └── UploadMissing         a document's job whose upload is gone
     ├── UnknownTask               a name that no task is registered under
     ├── DatabaseUnavailable       PostgreSQL cannot be reached just now
     ├── CarrierUnavailable        the broker cannot be reached just now
@@ -88,6 +89,12 @@ class NotRetryable(HoldfastError):
     """Only a job that has failed or was cancelled can be retried."""
 
     code = "not_retryable"
+
+
+class UploadMissing(NotRetryable):
+    """The upload was removed when its job ended. Upload the document again."""
+
+    code = "upload_missing"
 
 
 class UnknownTask(HoldfastError):

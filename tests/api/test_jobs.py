@@ -56,7 +56,16 @@ async def test_a_queued_job_is_shown_without_its_arguments(client, session, owne
         "started_at": None,
         "completed_at": None,
         "cancel_requested_at": None,
-        "urls": {"job": url, "attempts": f"{url}/attempts", "cancel": f"{url}/cancel"},
+        "parent_id": None,
+        "batch_id": None,
+        "retry_of": None,
+        "retries": [],
+        "urls": {
+            "job": url,
+            "attempts": f"{url}/attempts",
+            "cancel": f"{url}/cancel",
+            "retry": f"{url}/retry",
+        },
     }
     assert response.headers["Retry-After"] == "1"
     assert response.headers["Content-Type"] == "application/json"

@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 
 from holdfast.api import (
     create_app,
+    get_batches_router,
     get_documents_router,
     get_health_router,
     get_jobs_router,
@@ -78,7 +79,13 @@ def has_example(schema, content):
 
 
 def test_examples_are_what_the_api_answers():
-    routers = (get_jobs_router(), get_documents_router(), get_search_router(), get_health_router())
+    routers = (
+        get_jobs_router(),
+        get_batches_router(),
+        get_documents_router(),
+        get_search_router(),
+        get_health_router(),
+    )
     shown = 0
     for route in (route for router in routers for route in router.routes):
         # As they were given: the schema leaves null out.
@@ -88,4 +95,4 @@ def test_examples_are_what_the_api_answers():
             model = TypeAdapter(route.response_model)
             assert model.dump_python(model.validate_json(json.dumps(example)), mode="json") == example
             shown += 1
-    assert shown == 11
+    assert shown == 17

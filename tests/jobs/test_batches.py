@@ -95,7 +95,7 @@ def test_bad_item_is_named_and_nothing_is_written(session, task):
     with pytest.raises(InvalidArguments, match=r"^Job 7 of the batch: paint: wall: ") as refused:
         task.enqueue_many(session, [*walls(7), {"wall": "north"}, *walls(2)])
 
-    assert [misfit.location for misfit in refused.value.arguments] == [("7", "wall")]
+    assert [misfit.location for misfit in refused.value.arguments] == [("7", "args", "wall")]
     session.commit()
     assert (count(session, Job), count(session, Batch)) == (0, 0)
 

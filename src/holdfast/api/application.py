@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from holdfast.api.batches import get_batches_router
 from holdfast.api.documents import get_documents_router
 from holdfast.api.health import get_health_router
 from holdfast.api.jobs import get_jobs_router
@@ -25,11 +26,12 @@ def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAP
         title="Holdfast",
         summary="Durable background jobs, and documents that can be searched.",
         version=version("holdfast"),
-        openapi_tags=TAGS if documents is not None else [TAGS[0], TAGS[-1]],
+        openapi_tags=TAGS if documents is not None else [*TAGS[:2], TAGS[-1]],
         redirect_slashes=False,
     )
     attach(app, holdfast, documents)
     app.include_router(get_jobs_router())
+    app.include_router(get_batches_router())
     if documents is not None:
         app.include_router(get_documents_router())
         app.include_router(get_search_router())

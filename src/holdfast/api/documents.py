@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api import examples
+from holdfast.api.accepting import IdempotencyKey, accepted_answers, answer_with
 from holdfast.api.dependencies import Owner, Session, private
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
@@ -51,14 +52,6 @@ _UPLOAD_FORM: Final[dict[str, Any]] = {
         },
     }
 }
-_ACCEPTED: Final = answers(
-    202,
-    examples.ACCEPTED_DOCUMENT,
-    headers={
-        "Location": {"description": "The job.", "schema": {"type": "string"}},
-        "Retry-After": {"description": "Seconds until to ask.", "schema": {"type": "integer"}},
-    },
-)
 
 
 def get_documents_router() -> APIRouter:
@@ -73,7 +66,10 @@ def get_documents_router() -> APIRouter:
         "/documents/ingest",
         status_code=202,
         openapi_extra=_UPLOAD_FORM,
-        responses={**_ACCEPTED, **problem_responses(400, 401, 413, 415, 422, 503)},
+        responses={
+            **accepted_answers(examples.ACCEPTED_DOCUMENT, "job"),
+            **problem_responses(400, 401, 413, 415, 422, 503),
+        },
     )(ingest_document)
     router.get(
         "/documents", responses={**answers(200, examples.DOCUMENTS), **problem_responses(401, 422, 503)}
@@ -93,27 +89,35 @@ def get_documents_router() -> APIRouter:
 
 
 async def ingest_document(
-    request: Request, response: Response, owner: Owner, session: Session
+    request: Request, response: Response, owner: Owner, session: Session, key: IdempotencyKey
 ) -> DocumentAccepted:
     """Upload a document into a collection; a job makes it searchable. A document of the same name in the
-    collection is replaced once the new one has been read.
+    collection is replaced once the new one has been read. An `Idempotency-Key` stands for name, collection
+    and content.
     """  # noqa: D205 - shown whole as the operation's description
     documents = documents_of(request)
     max_bytes = services_of(request).holdfast.settings.max_upload_bytes
     async with received_upload(request, documents.storage, max_bytes=max_bytes) as received:
         accepted = await documents.accept(
-            session, owner, received.upload, name=received.name, collection=received.collection
+            session,
+            owner,
+            received.upload,
+            name=received.name,
+            collection=received.collection,
+            idempotency_key=key,
         )
         # Committed here, so that the file is removed if this fails. It fails rarely after the fact: the job
         # then finds no file and says so, and the client, told to try again, sends another.
         await session.commit()
-    urls = {"job": f"/v1/jobs/{accepted.job.job_id}", "document": f"/v1/documents/{accepted.document_id}"}
-    response.headers.update({"Location": urls["job"], "Retry-After": "1"})
+    if not accepted.job.created:
+        await documents.discard(received.upload)
+    job = answer_with(response, accepted.job)
     return DocumentAccepted(
-        job_id=accepted.job.job_id,
+        job_id=job.job_id,
         document_id=accepted.document_id,
-        status=accepted.job.status,
-        urls=urls,
+        status=job.status,
+        created=job.created,
+        urls={**job.urls, "document": f"/v1/documents/{accepted.document_id}"},
     )
 
 

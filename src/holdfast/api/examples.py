@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
+BATCH_ID: Final = "01997a5e-8f2c-7e02-b1d4-5c6a7b8c9d0e"
 DOCUMENT_ID: Final = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
 _JOB_URL: Final = f"/v1/jobs/{JOB_ID}"
 
@@ -22,7 +23,22 @@ JOB: Final[dict[str, Any]] = {
     "completed_at": None,
     "cancel_requested_at": None,
     "run_at": "2026-11-22T10:15:30.120000Z",
-    "urls": {"job": _JOB_URL, "attempts": f"{_JOB_URL}/attempts", "cancel": f"{_JOB_URL}/cancel"},
+    "parent_id": None,
+    "batch_id": None,
+    "retry_of": None,
+    "retries": [],
+    "urls": {
+        "job": _JOB_URL,
+        "attempts": f"{_JOB_URL}/attempts",
+        "cancel": f"{_JOB_URL}/cancel",
+        "retry": f"{_JOB_URL}/retry",
+    },
+}
+ACCEPTED_JOB: Final[dict[str, Any]] = {
+    "job_id": JOB_ID,
+    "status": "queued",
+    "created": True,
+    "urls": {"job": _JOB_URL},
 }
 CANCELLED_JOB: Final[dict[str, Any]] = {
     **JOB,
@@ -45,10 +61,43 @@ ATTEMPTS: Final[dict[str, Any]] = {
         }
     ]
 }
+_BATCH_URLS: Final = {
+    "batch": f"/v1/batches/{BATCH_ID}",
+    "jobs": f"/v1/jobs?batch_id={BATCH_ID}",
+    "cancel": f"/v1/batches/{BATCH_ID}/cancel",
+}
+BATCH_REQUEST: Final[dict[str, Any]] = {
+    "task": "summarize",
+    "jobs": [{"args": {"text": "Kelp grows fast."}, "metadata": {"page": 1}}],
+    "metadata": {"book": "Seaweeds"},
+}
+ACCEPTED_BATCH: Final[dict[str, Any]] = {
+    "batch_id": BATCH_ID,
+    "total": 1,
+    "job_ids": [JOB_ID],
+    "created": True,
+    "urls": _BATCH_URLS,
+}
+BATCH: Final[dict[str, Any]] = {
+    "id": BATCH_ID,
+    "counts": {"queued": 0, "processing": 1, "completed": 0, "failed": 0, "cancelled": 0, "total": 1},
+    "metadata": {"book": "Seaweeds"},
+    "created_at": "2026-11-22T10:15:30.120000Z",
+    "cancel_requested_at": None,
+    "urls": _BATCH_URLS,
+}
+CANCELLED_BATCH: Final[dict[str, Any]] = {**BATCH, "cancel_requested_at": "2026-11-22T10:15:31.500000Z"}
+BATCHES: Final[dict[str, Any]] = {
+    "data": [BATCH],
+    "has_more": False,
+    "first_id": BATCH_ID,
+    "last_id": BATCH_ID,
+}
 ACCEPTED_DOCUMENT: Final[dict[str, Any]] = {
     "job_id": JOB_ID,
     "document_id": DOCUMENT_ID,
     "status": "queued",
+    "created": True,
     "urls": {"job": _JOB_URL, "document": f"/v1/documents/{DOCUMENT_ID}"},
 }
 DOCUMENT: Final[dict[str, Any]] = {

@@ -1,9 +1,7 @@
 """`/v1/jobs`: what became of the work that was asked for."""
 
 import hashlib
-from datetime import UTC, datetime
-from math import ceil
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
@@ -14,20 +12,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api import examples
+from holdfast.api.accepting import accepted_answers
 from holdfast.api.dependencies import PRIVATE, Owner, Session, private
 from holdfast.api.examples import answers
+from holdfast.api.job_views import checked_job, job_url, view_of, waiting_headers
+from holdfast.api.limited_bodies import LimitedBodyRoute
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
 from holdfast.api.services import connected, reading, services_of
+from holdfast.api.submission import retry_job, submit_job
 from holdfast.jobs import keys, queries, store
-from holdfast.jobs.models import Job
 from holdfast.live import ProgressReader
 from holdfast.states import JobStatus
-
-_LONGEST_WAIT_SECONDS: Final = 60
-
-AnyJob = TypeVar("AnyJob", Job, Row[Any])
 
 _RETRY_AFTER: Final = {
     "description": "Seconds until it is worth asking again, while the job is not finished.",
@@ -56,8 +53,20 @@ _CANCELLING: Final = answers(
 
 def get_jobs_router() -> APIRouter:
     """The routes under `/v1/jobs`, for an application that `attach` was called for."""
-    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], generate_unique_id_function=operation_id)
+    router = APIRouter(
+        prefix="/v1/jobs",
+        tags=["jobs"],
+        generate_unique_id_function=operation_id,
+        route_class=LimitedBodyRoute,
+    )
     uncached = [Depends(private)]
+    accepted = accepted_answers(examples.ACCEPTED_JOB, "job")
+    router.post(
+        "",
+        status_code=202,
+        responses={**accepted, **problem_responses(400, 401, 404, 413, 422, 503)},
+        dependencies=uncached,
+    )(submit_job)
     of_all_jobs = {**answers(200, examples.JOBS), **problem_responses(401, 422, 503)}
     router.get("", responses=of_all_jobs, dependencies=uncached)(list_jobs)
     router.get(
@@ -72,6 +81,12 @@ def get_jobs_router() -> APIRouter:
         dependencies=uncached,
     )(list_attempts)
     router.post("/{job_id}/cancel", status_code=202, responses={**_CANCELLING, **of_one_job})(cancel_job)
+    router.post(
+        "/{job_id}/retry",
+        status_code=202,
+        responses={**accepted, **problem_responses(401, 403, 404, 409, 422, 503)},
+        dependencies=uncached,
+    )(retry_job)
     return router
 
 
@@ -80,11 +95,11 @@ async def get_job(job_id: UUID, request: Request, owner: Owner) -> Response:
     holdfast = services_of(request).holdfast
     async with connected(holdfast.database) as connection:
         found = await connection.execute(queries.SHOWN_JOB, {"job_id": job_id})
-        job = _checked(found.one_or_none(), owner)
+        job = checked_job(found.one_or_none(), owner)
     progress = await _newest_progress(job, holdfast.progress)
-    body = _view(job, progress).model_dump_json().encode()
+    body = view_of(job, progress).model_dump_json().encode()
     etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": etag, **PRIVATE, **_waiting(job)}
+    headers = {"ETag": etag, **PRIVATE, **waiting_headers(job)}
     if _matches(request.headers.get("If-None-Match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
@@ -96,8 +111,15 @@ async def list_jobs(
     status: JobStatus | None = None,
     task: StorableText | None = None,
     queue: StorableText | None = None,
+    error: Annotated[
+        StorableText | None, Query(description="The code of the error that the job failed with.")
+    ] = None,
+    batch_id: UUID | None = None,
+    parent_id: UUID | None = None,
+    was_retried: Annotated[bool | None, Query(description="Whether another job retries it.")] = None,
     created_after: AwareDatetime | None = None,
     created_before: AwareDatetime | None = None,
+    completed_after: AwareDatetime | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     before: Annotated[UUID | None, Query(description="Continue with jobs older than this.")] = None,
     after: Annotated[UUID | None, Query(description="Only the next jobs newer than this.")] = None,
@@ -105,7 +127,19 @@ async def list_jobs(
     """The jobs of this API key, newest first. Progress is as saved, up to a second old."""
     if before is not None and after is not None:
         raise Refused("invalid_request", "Give `before` or `after`, not both.")
-    where = queries.JobFilter(owner.id, status, task, queue, created_after, created_before)
+    where = queries.JobFilter(
+        owner.id,
+        status,
+        task,
+        queue,
+        error,
+        batch_id,
+        parent_id,
+        was_retried,
+        created_after,
+        created_before,
+        completed_after,
+    )
     async with reading(services_of(request).holdfast.database) as session:
         # One more than asked for tells whether there are more.
         jobs = await session.run_sync(
@@ -113,7 +147,7 @@ async def list_jobs(
         )
     shown = jobs[:limit] if after is None else jobs[-limit:]
     return JobPage(
-        data=[_view(job, job.progress) for job in shown],
+        data=[view_of(job, job.progress) for job in shown],
         has_more=len(jobs) > limit,
         first_id=shown[0].id if shown else None,
         last_id=shown[-1].id if shown else None,
@@ -125,8 +159,8 @@ async def cancel_job(job_id: UUID, response: Response, owner: Owner, session: Se
     finished job is left alone. Asking again changes nothing.
     """  # noqa: D205 - shown whole as the operation's description
     job = await session.run_sync(_cancel, owner, job_id)
-    response.headers.update({"Location": _url(job_id), **_waiting(job)})
-    return _view(job, job.progress)
+    response.headers.update({"Location": job_url(job_id), **waiting_headers(job)})
+    return view_of(job, job.progress)
 
 
 async def list_attempts(job_id: UUID, request: Request, owner: Owner) -> AttemptList:
@@ -137,19 +171,12 @@ async def list_attempts(job_id: UUID, request: Request, owner: Owner) -> Attempt
     return AttemptList(data=[AttemptView.model_validate(attempt) for attempt in attempts])
 
 
-def _owned(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
-    return _checked(queries.get_job(session, job_id), owner)
+def _owned(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Row[Any]:
+    found = session.execute(queries.SHOWN_JOB, {"job_id": job_id})
+    return checked_job(found.one_or_none(), owner)
 
 
-def _checked(job: AnyJob | None, owner: keys.Owner) -> AnyJob:
-    if job is None:
-        raise Refused("job_not_found", "No job has this id.")
-    if job.owner_id != owner.id:
-        raise Refused("forbidden", "The job belongs to another API key.")
-    return job
-
-
-def _cancel(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Job:
+def _cancel(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Row[Any]:
     _owned(session, owner, job_id)
     store.cancel(session, job_id)
     return _owned(session, owner, job_id)
@@ -159,42 +186,6 @@ async def _newest_progress(job: Row[Any], progress: ProgressReader) -> dict[str,
     live = await progress.read(job.id) if job.status == JobStatus.PROCESSING else None
     saved: dict[str, Any] | None = job.progress
     return live or saved
-
-
-def _view(job: Job | Row[Any], progress: dict[str, Any] | None) -> JobView:
-    url = _url(job.id)
-    return JobView.model_validate(
-        {
-            "id": job.id,
-            "task": job.task,
-            "queue": job.queue,
-            "status": job.status,
-            "progress": progress,
-            "result": job.result,
-            "error": job.error,
-            "metadata": job.metadata_,
-            "attempt": job.attempt,
-            "max_attempts": job.max_attempts,
-            "created_at": job.created_at,
-            "started_at": job.started_at,
-            "completed_at": job.completed_at,
-            "cancel_requested_at": job.cancel_requested_at,
-            "run_at": job.run_at,
-            "urls": {"job": url, "attempts": f"{url}/attempts", "cancel": f"{url}/cancel"},
-        }
-    )
-
-
-def _url(job_id: UUID) -> str:
-    return f"/v1/jobs/{job_id}"
-
-
-def _waiting(job: Job | Row[Any]) -> dict[str, str]:
-    if JobStatus(job.status).is_terminal:
-        return {}
-    # A hint, so this machine's clock will do.
-    wait_seconds = ceil((job.run_at - datetime.now(UTC)).total_seconds())
-    return {"Retry-After": str(min(max(1, wait_seconds), _LONGEST_WAIT_SECONDS))}
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

@@ -11,6 +11,7 @@ from holdfast.api.schemas import Problem
 
 TAGS: Final = [
     {"name": "jobs", "description": "Work that was asked for: its status, progress, result and history."},
+    {"name": "batches", "description": "Many jobs asked for together, counted and cancelled together."},
     {"name": "documents", "description": "Uploads, ingested by jobs and kept in collections."},
     {"name": "search", "description": "Finding passages of documents."},
     {"name": "health", "description": "Whether the process is up, and ready to work. No key needed."},
@@ -20,6 +21,7 @@ _DESCRIPTIONS: Final = {
     401: "No API key, or not a valid one",
     403: "It belongs to another API key",
     404: "There is none, or it belongs to another API key",
+    409: "It does not stand so that this could be done",
     413: "Too large",
     415: "Of a type that is not taken",
     422: "The request is not valid",

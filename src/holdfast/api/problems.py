@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from holdfast.api.request_ids import HEADER, request_id_of
 from holdfast.api.schemas import InvalidField, Problem
-from holdfast.errors import DocumentError, HoldfastError, ProviderError
+from holdfast.errors import DocumentError, HoldfastError, InvalidArguments, ProviderError
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,20 @@ KINDS: Final[dict[str, Kind]] = {
     "forbidden": Kind(403, "This belongs to another API key"),
     "not_found": Kind(404, "There is nothing here"),
     "job_not_found": Kind(404, "There is no such job"),
+    "batch_not_found": Kind(404, "There is no such batch"),
+    "unknown_task": Kind(404, "There is no such task"),
     "document_not_found": Kind(404, "There is no such document"),
     "collection_not_found": Kind(404, "There is no such collection"),
     "method_not_allowed": Kind(405, "This cannot be done here"),
+    "not_retryable": Kind(409, "The job cannot be retried"),
+    "upload_missing": Kind(409, "The upload is gone"),
     "body_too_large": Kind(413, "The request body is too large"),
     "upload_too_large": Kind(413, "The upload is too large"),
     "unsupported_media_type": Kind(415, "The request body is of the wrong type"),
     "unsupported_type": Kind(415, "Files of this type cannot be ingested"),
     "invalid_request": Kind(422, "The request is not valid"),
     "invalid_arguments": Kind(422, "The task's arguments are not valid"),
+    "idempotency_conflict": Kind(422, "The idempotency key stands for another request"),
     "missing_file": Kind(422, "The form holds no file"),
     "several_files": Kind(422, "The form holds more than one file"),
     "invalid_file_name": Kind(422, "The file's name cannot be used"),
@@ -129,7 +134,15 @@ async def _holdfast_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers) if isinstance(error, Refused) else {}
     if isinstance(error, ProviderError) and error.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
-    return _response(request, error.code, kind, error.message, headers=headers)
+    errors = _misfits(error) if isinstance(error, InvalidArguments) and error.arguments else None
+    return _response(request, error.code, kind, error.message, headers=headers, errors=errors)
+
+
+def _misfits(error: InvalidArguments) -> list[InvalidField]:
+    return [
+        InvalidField(location=list(misfit.location), message=misfit.message, type=misfit.type)
+        for misfit in error.arguments[:_MAX_LISTED_FIELDS]
+    ]
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -4,13 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from holdfast.api.examples import DOCUMENT_ID, JOB_ID
+from holdfast.api.examples import BATCH_ID, DOCUMENT_ID, JOB_ID
 from holdfast.documents.views import CollectionView, DocumentView, Hit
+from holdfast.jobs.batches import MAX_JOBS
 from holdfast.states import AttemptOutcome, JobStatus
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+MAX_DELAY_SECONDS = 366 * 86_400
 
 
 def _without_nul(text: str) -> str:
@@ -71,6 +73,81 @@ class JobFailure(BaseModel):
     attempt: int | None = Field(None, description="The attempt that failed.")
 
 
+Metadata = Annotated[
+    dict[str, JsonValue], Field(description="Kept and shown, and otherwise left alone.", examples=[{}])
+]
+Priority = Annotated[
+    int, Field(ge=0, le=9, description="0 (first) to 9 (last); the task's own if not given.")
+]
+
+
+class JobRequest(BaseModel):
+    """Work that is asked for by the name of its task."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"task": "summarize", "args": {"text": "Kelp grows fast."}}]},
+    )
+
+    task: str
+    args: dict[str, JsonValue] = Field(default_factory=dict, description="As the task takes them.")
+    priority: Priority | None = None
+    delay: float | None = Field(None, ge=0, le=MAX_DELAY_SECONDS, description="Seconds to wait at least.")
+    run_at: AwareDatetime | None = Field(None, description="Instead of `delay`: not started before.")
+    metadata: Metadata | None = None
+
+
+class BatchItem(BaseModel):
+    """One job of a batch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    args: dict[str, JsonValue] = Field(default_factory=dict, description="As the task takes them.")
+    metadata: Metadata | None = None
+
+
+class BatchRequest(BaseModel):
+    """Many jobs of one task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    jobs: list[BatchItem] = Field(min_length=1, max_length=MAX_JOBS)
+    priority: Priority | None = None
+    metadata: Metadata | None = None
+
+
+class BatchCounts(BaseModel):
+    """How many jobs of a batch stand how. Jobs that were deleted since count in `total` alone."""
+
+    queued: int
+    processing: int
+    completed: int
+    failed: int
+    cancelled: int
+    total: int
+
+
+class BatchView(BaseModel):
+    """Jobs that were asked for together."""
+
+    id: UUID = Field(examples=[BATCH_ID])
+    counts: BatchCounts
+    metadata: dict[str, Any]
+    created_at: datetime
+    cancel_requested_at: datetime | None
+    urls: dict[str, str] = Field(examples=[{"batch": f"/v1/batches/{BATCH_ID}"}])
+
+
+class BatchPage(BaseModel):
+    """Batches, newest first. `before=last_id` asks for the next page."""
+
+    data: list[BatchView]
+    has_more: bool
+    first_id: UUID | None
+    last_id: UUID | None
+
+
 class JobView(BaseModel):
     """A job. Its arguments are not shown: they may hold what only the task should see."""
 
@@ -89,6 +166,10 @@ class JobView(BaseModel):
     completed_at: datetime | None
     cancel_requested_at: datetime | None
     run_at: datetime = Field(description="Not started before this time.")
+    parent_id: UUID | None = Field(description="The job that spawned this one.")
+    batch_id: UUID | None = Field(description="The batch it was asked for in.")
+    retry_of: UUID | None = Field(description="The dead job that this one retries.")
+    retries: list[UUID] = Field(description="Jobs that retry this one, oldest first.")
     urls: dict[str, str] = Field(examples=[{"job": f"/v1/jobs/{JOB_ID}"}])
 
 
@@ -125,6 +206,7 @@ class DocumentAccepted(BaseModel):
     job_id: UUID = Field(examples=[JOB_ID])
     document_id: UUID = Field(examples=[DOCUMENT_ID])
     status: JobStatus = JobStatus.QUEUED
+    created: bool = Field(True, description="Whether this request made the job; false: an earlier one did.")
     urls: dict[str, str] = Field(
         examples=[{"job": f"/v1/jobs/{JOB_ID}", "document": f"/v1/documents/{DOCUMENT_ID}"}]
     )

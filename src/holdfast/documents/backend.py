@@ -1,9 +1,12 @@
 """`Documents`: ingestion and search for one application, written with the engine's public face."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
 from uuid import UUID
 
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -16,10 +19,15 @@ from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import Upload, UploadStore
 from holdfast.documents.vector_index import INDEX_ABOVE, INDEX_TASK, IndexResult
 from holdfast.documents.views import AcceptedDocument, CollectionView, DocumentView, SearchResult
-from holdfast.errors import StorageUnavailable
+from holdfast.errors import NotRetryable, StorageUnavailable, UploadMissing
+from holdfast.jobs import retrying
+from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.keys import Owner
+from holdfast.jobs.models import Job
+from holdfast.jobs.options import JobOptions
 from holdfast.jobs.process import PerProcess
+from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.storable import storable_text
 
 log = logging.getLogger(__name__)
@@ -60,25 +68,70 @@ class Documents:
         self.index_vectors = holdfast.task(name=INDEX_TASK, retries=30)(self._index_vectors)
 
     async def accept(
-        self, session: AsyncSession, owner: Owner, upload: Upload, *, name: str, collection: str
+        self,
+        session: AsyncSession,
+        owner: Owner,
+        upload: Upload,
+        *,
+        name: str,
+        collection: str,
+        idempotency_key: str | None = None,
     ) -> AcceptedDocument:
-        """Record an upload and the job that ingests it, in the caller's transaction."""
+        """Record an upload and the job that ingests it, in the caller's transaction.
+
+        The key stands for name, collection and content. If they were accepted with it before, that is what
+        is returned, nothing is recorded, and this upload is of no use: `discard` it.
+
+        Raises:
+            IdempotencyConflict: the key stands for something else.
+        """
+        options = JobOptions(owner=owner, idempotency_key=idempotency_key)
+        request: JsonValue = {"sha256": upload.sha256.hex(), "name": name, "collection": collection}
 
         def add(session: Session) -> AcceptedDocument:
-            generation = library.add_upload(session, owner.id, collection=collection, name=name)
-            job = self.ingest_document.enqueue(
-                session,
-                owner=owner,
-                document_id=generation.document_id,
-                generation=generation.number,
-                storage_key=upload.key,
-                sha256=upload.sha256.hex(),
-                size=upload.size,
-            )
-            library.set_latest_job(session, generation, job.job_id)
-            return AcceptedDocument(generation.document_id, job)
+            # With a savepoint, as only the job's insertion says whether the key is new.
+            with session.begin_nested() if idempotency_key else nullcontext() as recording:
+                generation = library.add_upload(session, owner.id, collection=collection, name=name)
+                arguments = _arguments(generation, upload)
+                new_job = self.ingest_document.new_job(arguments, options, request=request)
+                job = self.ingest_document.submit(session, new_job)
+                if job.created:
+                    library.set_latest_job(session, generation, job.job_id)
+                    return AcceptedDocument(generation.document_id, job)
+                assert recording is not None  # noqa: S101 - there was a key
+                recording.rollback()
+            return AcceptedDocument(library.document_of(session, job.job_id), job)
 
         return await session.run_sync(add)
+
+    async def retry(self, session: AsyncSession, dead: Job, asked: RetryRequest) -> JobAccepted:
+        """Ingest the upload of a dead job again, as the document's newest generation.
+
+        Commits the caller's transaction before it looks whether the upload is there.
+
+        Raises:
+            UploadMissing: the upload was removed, because it cannot be read or its document was deleted.
+            NotRetryable: as `holdfast.jobs.retrying.retry`; or a newer upload of the document was accepted.
+        """
+        made = await session.run_sync(retrying.made_before, dead, asked)
+        await session.commit()
+        if made is not None:
+            return made
+        retrying.check_dead(dead)
+        if not await self.storage.exists(dead.args["storage_key"]):
+            raise UploadMissing
+
+        def again(session: Session) -> JobAccepted:
+            job = retrying.retry(session, self.ingest_document, dead, asked, renew=_next_generation)
+            if job.created:
+                library.set_latest_job(session, _generation(dead.args), job.job_id)
+            return job
+
+        return await session.run_sync(again)
+
+    async def discard(self, upload: Upload) -> None:
+        """Remove an upload that no document was made of."""
+        await self._discard([upload.key])
 
     async def list(
         self,
@@ -188,3 +241,25 @@ class Documents:
         return vector_index.maintain(
             self._database.engine, pipeline_of(embedder), embedder.dimensions, above=self._index_above
         )
+
+
+def _arguments(generation: Generation, upload: Upload) -> dict[str, Any]:
+    return {
+        "document_id": generation.document_id,
+        "generation": generation.number,
+        "storage_key": upload.key,
+        "sha256": upload.sha256.hex(),
+        "size": upload.size,
+    }
+
+
+def _generation(args: Mapping[str, Any]) -> Generation:
+    return Generation(UUID(args["document_id"]), args["generation"])
+
+
+def _next_generation(session: Session, args: Mapping[str, Any]) -> dict[str, Any]:
+    # Two jobs never write one generation; and a retry of what was replaced would take the newer one's place.
+    generation = library.renew_upload(session, _generation(args))
+    if generation is None:
+        raise NotRetryable("A newer upload of the document was accepted, or the document was deleted.")
+    return {**args, "generation": generation.number}

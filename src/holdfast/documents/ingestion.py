@@ -181,8 +181,9 @@ class Ingestion:
     def _tidy_again(self, job: JobContext, uploaded: Uploaded, document: Document) -> IngestResult:
         """Do what an attempt left undone that died after it had made its generation active."""
         with self._database.session() as session:
-            replaced = library.older_uploads(session, job.owner_id, uploaded.generation)
-        self._tidy(uploaded, replaced)
+            older = library.older_uploads(session, job.owner_id, uploaded.generation)
+        # A job that was retried has an older generation, and the same upload.
+        self._tidy(uploaded, [key for key in older if key != uploaded.storage_key])
         return self._result(document)
 
     def _unchanged(self, uploaded: Uploaded) -> IngestResult:

@@ -41,6 +41,30 @@ def add_upload(session: Session, owner_id: UUID, *, collection: str, name: str) 
     return Generation(*row)
 
 
+def renew_upload(session: Session, generation: Generation) -> Generation | None:
+    """Give the document's latest upload the next number, to ingest it again.
+
+    `None`: it is not the latest any more, it was ingested, or the document was deleted.
+    """
+    renewed = session.execute(
+        update(Document)
+        .where(
+            Document.id == generation.document_id,
+            Document.latest_generation == generation.number,
+            Document.settled < generation.number,
+        )
+        .values(latest_generation=Document.latest_generation + 1)
+        .returning(Document.id, Document.latest_generation)
+    ).one_or_none()
+    return None if renewed is None else Generation(*renewed)
+
+
+def document_of(session: Session, job_id: UUID) -> UUID:
+    """The document whose upload this job ingests."""
+    document_id = select(Job.args["document_id"].as_string()).where(Job.id == job_id)
+    return UUID(session.execute(document_id).scalar_one())
+
+
 def set_latest_job(session: Session, generation: Generation, job_id: UUID) -> None:
     """Remember the job that ingests the document's latest upload."""
     session.execute(

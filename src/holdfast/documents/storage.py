@@ -76,6 +76,20 @@ class UploadStore:
             raise _unavailable("stored", error) from error
         return Upload(key, digest.size, digest.sha256.digest(), bytes(digest.head))
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is such an upload.
+
+        Raises:
+            StorageUnavailable: the store refused or could not be reached.
+        """
+        try:
+            await obstore.head_async(self._store.get(), key)
+        except FileNotFoundError:
+            return False
+        except BaseError as error:
+            raise _unavailable("looked for", error) from error
+        return True
+
     async def discard(self, key: str) -> None:
         """Remove an upload; one that is not there is no error.
 

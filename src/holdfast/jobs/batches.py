@@ -2,16 +2,15 @@
 
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
-    Boolean,
     Insert,
+    Integer,
     Select,
     Table,
     Text,
@@ -35,11 +34,10 @@ from holdfast.jobs.accepted import BatchAccepted
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Batch, Job
 from holdfast.jobs.options import check_metadata
-from holdfast.jobs.sending import Delivery
 from holdfast.states import JobStatus
 
 MAX_JOBS: Final = 10_000
-# Jobs of a batch that are handed over at once; the relay sends the others as those are taken.
+# Jobs of a batch that are handed over at once, if there is room; the relay sends the others.
 HANDED_OVER: Final = 500
 _OWN_COLUMNS: Final = ("id", "args", "metadata", "sent_at", "idempotency_key", "request_hash")
 _jobs = typing.cast("Table", Job.__table__)
@@ -71,17 +69,10 @@ class NewBatch:
         # Made in a row they sort by time, but for those of one quarter of a microsecond.
         others = sorted(new_id() for _ in rows[1:])
         differences = [
-            {"id": str(job_id), "is_sent": number < HANDED_OVER, **row}
+            {"id": str(job_id), "number": number, **row}
             for number, (job_id, row) in enumerate(zip(others, rows[1:], strict=True), start=1)
         ]
         return cls(new_id(), first, [first.id, *others], json.dumps(differences), metadata)
-
-    @property
-    def handed_over(self) -> Iterator[Delivery]:
-        """The jobs that the broker is told of as soon as the batch is committed."""
-        first = self.first
-        for job_id in islice(self.job_ids, HANDED_OVER if first.is_due else 0):
-            yield Delivery(job_id, first.task, first.queue, first.priority)
 
 
 @dataclass(frozen=True)
@@ -112,18 +103,27 @@ def rows_of(
     return rows
 
 
-def write(session: Session, batch: NewBatch) -> BatchAccepted:
-    """Insert the batch and its jobs, in four statements; or find the batch that its key stands for.
+def begin(session: Session, first: store.NewJob) -> BatchAccepted | None:
+    """Insert a batch's first job, whose key is that of the batch; or find the batch that was made with it.
+
+    `None`: the job was written, and the rest is to follow.
 
     Raises:
         IdempotencyConflict: the key stands for another request.
     """
-    # The key is the first job's, so the batch comes after it: where it is known, nothing has been written.
-    if batch.first.idempotency_key is None:
-        store.enqueue(session, batch.first)
-    elif known := idempotency.enqueue_once(session, batch.first):
+    if first.idempotency_key is None:
+        store.enqueue(session, first)
+    elif known := idempotency.enqueue_once(session, first):
         assert known.batch_id is not None  # noqa: S101 - the request was this batch
         return _accepted_before(session, known.batch_id)
+    return None
+
+
+def complete(session: Session, batch: NewBatch, *, handed_over: int) -> BatchAccepted:
+    """Insert the batch, and its jobs like the first that was written: in three statements.
+
+    The first `handed_over` jobs are marked as the first is, the others left to the relay.
+    """
     connection = session.connection()
     values = {"batch": batch.id, "first": batch.first.id}
     connection.execute(
@@ -135,7 +135,7 @@ def write(session: Session, batch: NewBatch) -> BatchAccepted:
         )
     )
     connection.execute(_JOIN, values)
-    connection.execute(_OTHERS, {**values, "rows": batch.rows})
+    connection.execute(_OTHERS, {"first": batch.first.id, "rows": batch.rows, "handed_over": handed_over})
     return BatchAccepted(batch_id=batch.id, total=len(batch.job_ids), job_ids=batch.job_ids)
 
 
@@ -185,11 +185,11 @@ def _insert_others() -> Insert:
     rows = (
         func.jsonb_to_recordset(cast(bindparam("rows", type_=Text), JSONB))
         .table_valued(
-            column("id", Uuid), column("args", JSONB), column("metadata", JSONB), column("is_sent", Boolean)
+            column("id", Uuid), column("args", JSONB), column("metadata", JSONB), column("number", Integer)
         )
         .render_derived(name="rows", with_types=True)
     )
-    sent_at = case((rows.c.is_sent, first.c.sent_at))
+    sent_at = case((rows.c.number < bindparam("handed_over", type_=Integer), first.c.sent_at))
     chosen = (
         select(*(first.c[column.name] for column in shared), rows.c.id, rows.c.args, rows.c.metadata, sent_at)
         .select_from(first.join(rows, true()))
@@ -208,7 +208,7 @@ _OTHERS = _insert_others()
 
 def _of_item(index: int, error: InvalidArguments) -> InvalidArguments:
     located = [
-        InvalidArgument((str(index), *misfit.location), misfit.message, misfit.type)
+        InvalidArgument((str(index), "args", *misfit.location), misfit.message, misfit.type)
         for misfit in error.arguments
     ]
     return InvalidArguments(f"Job {index} of the batch: {error.message}", located)

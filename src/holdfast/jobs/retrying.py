@@ -89,8 +89,7 @@ def retry(
         InvalidArguments: the arguments do not fit the task any more.
         IdempotencyConflict: the key stands for another request.
     """
-    if dead.status not in _DEAD:
-        raise NotRetryable(f"The job is {dead.status}; only failed and cancelled jobs can be retried.")
+    check_dead(dead)
     origin_id = _lock_origin(session, dead)
     if known := made_before(session, dead, asked):
         return known
@@ -102,6 +101,12 @@ def retry(
         links = {"retry_of": dead.id, "origin_id": origin_id if asked.steps is Steps.KEEP else None}
         session.execute(update(Job).where(Job.id == accepted.job_id).values(links))
     return accepted
+
+
+def check_dead(job: Job) -> None:
+    """Check that a job stands so that it can be retried; raises `NotRetryable`."""
+    if job.status not in _DEAD:
+        raise NotRetryable(f"The job is {job.status}; only failed and cancelled jobs can be retried.")
 
 
 def _new_job(task: Task[..., Any], args: Mapping[str, Any], dead: Job, asked: RetryRequest) -> NewJob:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 from uuid import UUID
 
@@ -229,11 +230,17 @@ class Task(Generic[P, R]):
         Raises:
             IdempotencyConflict: its key stands for another request.
         """
-        accepted = batches.write(session, batch)
-        if accepted.created:
-            for delivery in batch.handed_over:
-                self._outbox.send_after_commit(session, delivery)
-        return accepted
+        first = self._admitted(session, batch.first)
+        if known := batches.begin(session, first):
+            return known
+        if not first.is_handed_over:
+            return batches.complete(session, batch, handed_over=0)
+        others = islice(batch.job_ids, 1, batches.HANDED_OVER)
+        room = takewhile(lambda _: self._outbox.has_room(session, first.queue, first.priority), others)
+        handed_over = [first.id, *room]
+        for job_id in handed_over:
+            self._outbox.send_after_commit(session, Delivery(job_id, first.task, first.queue, first.priority))
+        return batches.complete(session, batch, handed_over=len(handed_over))
 
     def new_job(
         self, arguments: Mapping[str, Any], options: JobOptions, *, request: JsonValue = None
@@ -271,8 +278,7 @@ class Task(Generic[P, R]):
         Raises:
             IdempotencyConflict: its key stands for another request.
         """
-        if job.is_due and not self._outbox.has_room(session, job.queue, job.priority):
-            job = replace(job, is_left_to_relay=True)
+        job = self._admitted(session, job)
         if job.idempotency_key is None:
             store.enqueue(session, job)
         elif known := idempotency.enqueue_once(session, job):
@@ -280,6 +286,11 @@ class Task(Generic[P, R]):
         if job.is_handed_over:
             self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
+
+    def _admitted(self, session: Session, job: store.NewJob) -> store.NewJob:
+        if job.is_due and not self._outbox.has_room(session, job.queue, job.priority):
+            return replace(job, is_left_to_relay=True)
+        return job
 
     def dump_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Validate arguments and return them as JSON.

@@ -1,0 +1,80 @@
+"""What is shown of a job, and to whom."""
+
+from datetime import UTC, datetime
+from math import ceil
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from holdfast.api.problems import Refused
+from holdfast.api.schemas import JobView
+from holdfast.jobs import keys
+from holdfast.jobs.models import Batch, Job
+from holdfast.states import JobStatus
+
+_LONGEST_WAIT_SECONDS: Final = 60
+
+Owned = TypeVar("Owned", Job, Batch, Row[Any])
+
+
+def checked_job(job: Owned | None, owner: keys.Owner) -> Owned:
+    """The job, if there is one and it is the owner's; raises `Refused`."""
+    if job is None:
+        raise Refused("job_not_found", "No job has this id.")
+    return checked(job, owner, "The job belongs to another API key.")
+
+
+def checked(thing: Owned, owner: keys.Owner, detail: str) -> Owned:
+    """What belongs to this owner; raises `Refused` with this detail if it is another's."""
+    if thing.owner_id != owner.id:
+        raise Refused("forbidden", detail)
+    return thing
+
+
+def view_of(job: Row[Any], progress: dict[str, Any] | None) -> JobView:
+    """The job as it is shown, with this progress."""
+    url = job_url(job.id)
+    return JobView.model_validate(
+        {
+            "id": job.id,
+            "task": job.task,
+            "queue": job.queue,
+            "status": job.status,
+            "progress": progress,
+            "result": job.result,
+            "error": job.error,
+            "metadata": job.metadata_,
+            "attempt": job.attempt,
+            "max_attempts": job.max_attempts,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "completed_at": job.completed_at,
+            "cancel_requested_at": job.cancel_requested_at,
+            "run_at": job.run_at,
+            "parent_id": job.parent_id,
+            "batch_id": job.batch_id,
+            "retry_of": job.retry_of,
+            "retries": job.retries or (),
+            "urls": {
+                "job": url,
+                "attempts": f"{url}/attempts",
+                "cancel": f"{url}/cancel",
+                "retry": f"{url}/retry",
+            },
+        }
+    )
+
+
+def job_url(job_id: UUID) -> str:
+    """Where the job is shown, relative to the API's root."""
+    return f"/v1/jobs/{job_id}"
+
+
+def waiting_headers(job: Row[Any]) -> dict[str, str]:
+    """When it is worth asking again, while the job has not ended."""
+    if JobStatus(job.status).is_terminal:
+        return {}
+    # A hint, so this machine's clock will do.
+    wait_seconds = ceil((job.run_at - datetime.now(UTC)).total_seconds())
+    return {"Retry-After": str(min(max(1, wait_seconds), _LONGEST_WAIT_SECONDS))}

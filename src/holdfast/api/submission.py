@@ -1,0 +1,97 @@
+"""Asking for work by name, and once more for work that has failed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from holdfast.api.accepting import IdempotencyKey, answer_with
+from holdfast.api.dependencies import Owner, Session
+from holdfast.api.job_views import checked_job
+from holdfast.api.problems import Refused
+from holdfast.api.schemas import JobRequest
+from holdfast.api.services import reading, services_of
+from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
+from holdfast.jobs import queries, retrying
+from holdfast.jobs.accepted import JobAccepted
+from holdfast.jobs.options import JobOptions
+from holdfast.jobs.retrying import RetryRequest, Steps
+from holdfast.jobs.task import Task
+
+
+async def submit_job(
+    body: JobRequest,
+    request: Request,
+    response: Response,
+    owner: Owner,
+    session: Session,
+    key: IdempotencyKey,
+) -> JobAccepted:
+    """Ask for work by the name of its task. Only tasks that the application has exposed can be asked for."""
+    task = exposed_task(request, body.task)
+    options = JobOptions(
+        owner=owner,
+        delay=body.delay,
+        run_at=body.run_at,
+        priority=body.priority,
+        metadata=body.metadata,
+        idempotency_key=key,
+    )
+    with located("body", "args"):
+        job = task.new_job(body.args, options)
+    return answer_with(response, await session.run_sync(task.submit, job))
+
+
+async def retry_job(
+    job_id: UUID,
+    request: Request,
+    response: Response,
+    owner: Owner,
+    session: Session,
+    key: IdempotencyKey,
+    steps: Annotated[
+        Steps, Query(description="Whether results of steps that were saved are kept, or steps run again.")
+    ] = Steps.KEEP,
+) -> JobAccepted:
+    """Make a new job that does what a failed or cancelled one asked for. The old one stays as it is; the two
+    are linked by `retry_of` and `retries`.
+    """  # noqa: D205 - shown whole as the operation's description
+    services = services_of(request)
+    async with reading(services.holdfast.database) as own:
+        dead = checked_job(await own.run_sync(queries.get_job, job_id), owner)
+    asked = RetryRequest(job_id, steps, key)
+    task = services.holdfast.tasks[dead.task]
+    documents = services.documents
+    if documents is not None and task is documents.ingest_document:
+        return answer_with(response, await documents.retry(session, dead, asked))
+    accepted = await session.run_sync(lambda sync: retrying.retry(sync, task, dead, asked))
+    return answer_with(response, accepted)
+
+
+def exposed_task(request: Request, name: str) -> Task[..., Any]:
+    """The task of this name, if it can be asked for over HTTP; raises `Refused` (`unknown_task`)."""
+    try:
+        task = services_of(request).holdfast.tasks[name]
+    except UnknownTask:
+        task = None
+    # One answer for both: which tasks there are besides is nobody's business.
+    if task is None or not task.options.exposed:
+        raise Refused("unknown_task", "No task of this name can be asked for over HTTP.")
+    return task
+
+
+@contextmanager
+def located(*prefix: str) -> Iterator[None]:
+    """Say where in the request the arguments stand that do not fit."""
+    try:
+        yield
+    except InvalidArguments as error:
+        misfits = [
+            InvalidArgument((*prefix, *misfit.location), misfit.message, misfit.type)
+            for misfit in error.arguments
+        ]
+        raise InvalidArguments(error.message, misfits) from error
