@@ -10,6 +10,7 @@ from holdfast.celery.application import make_celery
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
 from holdfast.celery.job_task import celery_task
+from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
 from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
@@ -112,10 +113,14 @@ class Holdfast:
         self._writer = PerProcess(self._progress_writer)
         self._runner = Runner(self.database, self._show_progress)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
-        keeping = Database(lambda: required(self.urls.database_url), pool_size=3, silence_seconds=5)
-        step = worker_step(Relay(keeping, carrier), Scheduler(keeping, self.tasks), keeping, self._identity)
+        keeping = Database(lambda: required(self.urls.database_url), pool_size=4, silence_seconds=5)
+        relay, scheduler = Relay(keeping, carrier), Scheduler(keeping, self.tasks)
+        consumption = Consumption(carrier, keeping)
+        step = worker_step(relay, scheduler, consumption, keeping, self._identity)
         self.celery.steps["worker"].add(step)
-        self.celery.steps["consumer"].add(SurviveBrokerLoss)
+        self.celery.steps["consumer"].update(
+            [SurviveBrokerLoss, consumer_step(consumption, relay.unknown_tasks)]
+        )
         if self.settings.retention_days:
             self._add_retention(timedelta(days=self.settings.retention_days))
 

@@ -19,6 +19,8 @@ from holdfast.errors import CarrierUnavailable
 from holdfast.jobs.sending import Delivery
 from holdfast.jobs.waiting import Backlog
 
+# Tells a message of ours from that of any other Celery task.
+JOB_HEADER = "holdfast"
 # The sign goes by itself where whoever was told of a blank broker did not get to what has to be done.
 _SIGN = "sign"
 _SIGNING = timedelta(seconds=10)
@@ -110,6 +112,7 @@ class CeleryCarrier:
         message = self._app.amqp.create_task_message(
             job_id, delivery.task, args=[job_id], kwargs={}, argsrepr=f"({job_id!r},)", kwargsrepr="{}"
         )
+        message.headers[JOB_HEADER] = True
         self._app.amqp.send_task_message(
             producer, delivery.task, message, queue=delivery.queue, priority=delivery.priority
         )

@@ -9,6 +9,7 @@ from typing import Any
 from celery import bootsteps, signals
 from celery.worker import state
 
+from holdfast.celery.liveness import Consumption
 from holdfast.jobs.database import Database
 from holdfast.jobs.relay import Relay, WorkerThreads
 from holdfast.jobs.schedules import Scheduler
@@ -35,16 +36,18 @@ class Identity:
 
 
 def worker_step(
-    relay: Relay, scheduler: Scheduler, database: Database, identity: Identity
+    relay: Relay, scheduler: Scheduler, consumption: Consumption, database: Database, identity: Identity
 ) -> type[bootsteps.StartStopStep]:
-    """A Celery bootstep that runs keeper, relay and scheduler as long as the worker runs."""
+    """A Celery bootstep that runs what `WorkerThreads` runs, as long as the worker runs."""
 
     class WorkerStep(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
             super().__init__(parent, **options)
-            self._threads = WorkerThreads(relay, scheduler, database, identity(), lambda: _facts(parent))
+            self._threads = WorkerThreads(
+                relay, scheduler, consumption.look, database, identity(), lambda: _facts(parent, consumption)
+            )
 
         def start(self, parent: object) -> None:
             # The end of a warm shutdown. `stop` would come before that of the pool, which waits for the
@@ -90,7 +93,7 @@ class SurviveBrokerLoss(bootsteps.StartStopStep):
             channel.do_restore = wanted
 
 
-def _facts(worker: Any) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
+def _facts(worker: Any, consumption: Consumption) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
     return WorkerFacts(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -98,5 +101,5 @@ def _facts(worker: Any) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
         concurrency=worker.concurrency,
         queues=sorted(worker.app.amqp.queues.consume_from),
         running=len(state.active_requests),
-        is_consuming=True,
+        is_consuming=consumption.is_well,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import RowMapping, delete, text
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ class Queue:
     Attributes:
         queued: jobs that wait; `COUNTED` stands for as many or more.
         processing: jobs that run.
-        oldest_due_at: since when the job that has waited longest could have started.
+        oldest_wait_seconds: how long ago the job that has waited longest could have started.
         workers: how many take jobs from it.
         paused_at: since when none is started; `None` if it is not paused.
     """
@@ -30,7 +30,7 @@ class Queue:
     name: str
     queued: int
     processing: int
-    oldest_due_at: datetime | None
+    oldest_wait_seconds: float | None
     workers: int
     paused_at: datetime | None
 
@@ -54,7 +54,7 @@ _LIST = text("""
         UNION SELECT name FROM holdfast.paused_queues
     )
     SELECT names.name, queued.count AS queued, coalesce(at_work.jobs, 0) AS processing,
-        least(unsent.run_at, sent.run_at) AS oldest_due_at,
+        CAST(extract(epoch FROM now() - least(unsent.run_at, sent.run_at)) AS float) AS oldest_wait_seconds,
         coalesce(taken.workers, 0) AS workers, paused.paused_at
     FROM names
     CROSS JOIN LATERAL (
@@ -86,7 +86,18 @@ _LIST = text("""
 
 def list_queues(session: Session) -> Sequence[Queue]:
     """Every queue that has jobs, workers or a pause, by name."""
-    return [_queue(row) for row in session.execute(_LIST, {"counted": COUNTED}).mappings()]
+    return [Queue(**row) for row in session.execute(_LIST, {"counted": COUNTED}).mappings()]
+
+
+def get_queue(session: Session, name: str) -> Queue:
+    """The queue of this name, whether or not it has anything."""
+    known = (queue for queue in list_queues(session) if queue.name == name)
+    return next(known, Queue(name, 0, 0, None, 0, None))
+
+
+def paused_queues(session: Session) -> set[str]:
+    """The names of the queues that are paused."""
+    return set(session.scalars(select(PausedQueue.name)))
 
 
 def pause(session: Session, name: str) -> bool:
@@ -108,7 +119,3 @@ def resume(session: Session, name: str) -> bool:
         # A relay that looked just before the pause may have sent some, and nobody has taken them.
         sending.mark_queue_unsent(session, name)
     return was_paused
-
-
-def _queue(row: RowMapping) -> Queue:
-    return Queue(**row)

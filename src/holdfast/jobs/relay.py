@@ -107,13 +107,14 @@ class Relay:
 
 
 class WorkerThreads:
-    """Runs the keeper, the relay and the scheduler of a worker, in a daemon thread each.
+    """Runs keeper, relay and scheduler of a worker, and watches its consumer, in a daemon thread each.
 
     Apart, because they fail apart: a broker that hangs must not keep leases from being renewed.
 
     Args:
         relay: what to run once a second, and when the keeper has something for it.
         scheduler: what to run once a second besides.
+        look: what to run every other second, to see whether the consumer takes messages.
         database: the keeper's; its pool is one that no user code can exhaust.
         worker: whose leases are kept.
         facts: what to say of the worker.
@@ -123,6 +124,7 @@ class WorkerThreads:
         self,
         relay: Relay,
         scheduler: Scheduler,
+        look: Callable[[], object],
         database: Database,
         worker: Worker,
         facts: Callable[[], WorkerFacts],
@@ -136,6 +138,7 @@ class WorkerThreads:
             for name, work, pause, wait in (
                 ("relay", self._relay_all, 1.0, self._wait_for_work),
                 ("scheduler", scheduler.round, 1.0, self._stopped.wait),
+                ("watch", look, 2.0, self._stopped.wait),
                 ("keeper", self._keeper.beat, worker.beat.total_seconds(), self._stopped.wait),
             )
         ]
