@@ -21,6 +21,7 @@ from holdfast.api.services import reading, services_of
 from holdfast.jobs import keys
 
 PRIVATE: Final = {"Cache-Control": "private, no-cache"}
+ADMIN: Final = "admin"
 _MAX_TOKEN: Final = 200
 
 _header = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)
@@ -52,6 +53,17 @@ async def authenticate(
     if owner is None:
         raise _unauthenticated("The API key is unknown, revoked or expired.", 'Bearer error="invalid_token"')
     services.known_keys.remember(token, owner)
+    return owner
+
+
+async def administrator(owner: Annotated[keys.Owner, Depends(authenticate)]) -> keys.Owner:
+    """The owner of a key with the scope `admin`.
+
+    Raises:
+        Refused: the key has not got it (`forbidden`).
+    """
+    if ADMIN not in owner.scopes:
+        raise Refused("forbidden", f"This needs an API key with the scope `{ADMIN}`.")
     return owner
 
 

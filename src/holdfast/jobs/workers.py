@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Table, delete, func, insert, select, text, update
+from sqlalchemy import Float, Table, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import WorkerRow
@@ -84,6 +84,52 @@ class SilentWorker:
     name: str
     host: str
     pid: int
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """A worker as it last described itself.
+
+    Attributes:
+        heartbeat_age_seconds: how long ago that was.
+        is_consuming: whether it would have taken a job then.
+        is_stopping: whether it is shutting down.
+    """
+
+    name: str
+    host: str
+    pid: int
+    pool: str
+    queues: list[str]
+    running: int
+    concurrency: int
+    started_at: datetime
+    heartbeat_at: datetime
+    heartbeat_age_seconds: float
+    is_consuming: bool
+    is_stopping: bool
+
+
+def list_workers(session: Session) -> list[WorkerState]:
+    """Every worker that has not ended in order and was not found dead, by name."""
+    columns = _workers.c
+    # Both times are written by one statement, so that they are the same or it was not consuming.
+    is_consuming = func.coalesce(columns.consuming_at == columns.heartbeat_at, False)
+    query = select(
+        columns.name,
+        columns.host,
+        columns.pid,
+        columns.pool,
+        columns.queues,
+        columns.running,
+        columns.concurrency,
+        columns.started_at,
+        columns.heartbeat_at,
+        func.extract("epoch", func.now() - columns.heartbeat_at).cast(Float).label("heartbeat_age_seconds"),
+        is_consuming.label("is_consuming"),
+        columns.stopping_at.is_not(None).label("is_stopping"),
+    )
+    return [WorkerState(**row) for row in session.execute(query.order_by(columns.name)).mappings()]
 
 
 def say_alive(session: Session, name: str, facts: WorkerFacts) -> int:
