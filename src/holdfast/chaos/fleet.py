@@ -49,12 +49,12 @@ class Supervised:
         self.name = name
         self.env = dict(env)
         self.is_stopped = False
-        self.starts = 0
         self._command = command
         self._folder = folder
         self._ends = ends
         self._process: subprocess.Popen[bytes] | None = None
         self._ended_at: float | None = None
+        self._logged_before = 0
 
     @property
     def pid(self) -> int | None:
@@ -71,11 +71,20 @@ class Supervised:
         """Where its output is."""
         return self._folder / f"{self.name}.log"
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, is awake, and has said that it takes jobs, as a Celery worker does."""
+        if self.pid is None or self.is_stopped:
+            return False
+        with self.log.open("rb") as output:
+            output.seek(self._logged_before)
+            return b" ready." in output.read()
+
     def start(self) -> None:
         """Start the process."""
         self._ended_at = None
-        self.starts += 1
         with self.log.open("ab") as output:
+            self._logged_before = output.tell()
             self._process = subprocess.Popen(
                 self._command,
                 env=self.env,
@@ -153,9 +162,9 @@ class Fleet:
         for program in self._all():
             program.tend()
 
-    def living(self) -> list[Supervised]:
-        """The workers that run just now and are awake."""
-        return [worker for worker in self.workers if worker.pid is not None and not worker.is_stopped]
+    def ready(self) -> list[Supervised]:
+        """The workers that take jobs just now."""
+        return [worker for worker in self.workers if worker.is_ready]
 
     def note(self, worker: Supervised, *, child: int | None = None, is_kill: bool = True) -> None:
         """Write down a blow, just before it falls."""

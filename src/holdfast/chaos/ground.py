@@ -93,7 +93,7 @@ class Ground:
         """
         deadline = time.monotonic() + START_SECONDS
         for worker in self.fleet.workers:
-            while " ready." not in worker.log.read_text(errors="replace"):
+            while not worker.is_ready:
                 if time.monotonic() > deadline:
                     tail = worker.log.read_text(errors="replace")[-2000:]
                     raise EngineStartError(f"{worker.name} did not start:\n{tail}")

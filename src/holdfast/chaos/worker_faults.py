@@ -16,11 +16,13 @@ from holdfast.chaos.proxy import Link
 
 AN_HOUR_SECONDS = 3600
 KILOBYTE = 1 << 10
+# A worker that takes jobs is always left: with none, a recovery would tell how long a worker takes to start.
+SPARED = 1
 
 
 def kill_worker(ground: Ground, rng: Random) -> None:
     """SIGKILL of a worker and all its children at once, as the loss of a machine is."""
-    for worker in _some_worker(ground, rng):
+    for worker in _some_worker(ground, rng, spared=SPARED):
         ground.fleet.note(worker)
         worker.kill()
 
@@ -72,7 +74,7 @@ def fill_uploads(ground: Ground, rng: Random) -> Wound | None:
 
 def stop_worker(ground: Ground, rng: Random) -> Wound | None:
     """SIGSTOP for longer than the lease, then SIGCONT: the sleeper's jobs are elsewhere when it wakes."""
-    for worker in _some_worker(ground, rng):
+    for worker in _some_worker(ground, rng, spared=SPARED):
         ground.fleet.note(worker, is_kill=False)
         worker.is_stopped = True
         worker.signal(SIGSTOP)
@@ -87,7 +89,7 @@ def stop_worker(ground: Ground, rng: Random) -> Wound | None:
 
 def shift_clock(ground: Ground, rng: Random) -> Wound | None:
     """Kill a worker; the one that takes its place has a clock that is an hour ahead, or behind."""
-    for worker in _some_worker(ground, rng):
+    for worker in _some_worker(ground, rng, spared=SPARED):
         worker.env = skewed(worker.env, rng.choice([-AN_HOUR_SECONDS, AN_HOUR_SECONDS]))
         ground.fleet.note(worker)
         worker.kill()
@@ -121,9 +123,11 @@ def _cut(ground: Ground, rng: Random, way: Callable[[Supervised], Link]) -> Woun
     return None
 
 
-def _some_worker(ground: Ground, rng: Random) -> Sequence[Supervised]:
-    """One of the workers that live, one that runs a job if there is any; none when none lives."""
+def _some_worker(ground: Ground, rng: Random, *, spared: int = 0) -> Sequence[Supervised]:
+    """One of the workers that take jobs, one that runs a job if there is any; none when only `spared` do."""
     draw = rng.random()  # drawn in any case, so that what follows from the seed stays the same
-    living, busy = ground.fleet.living(), ground.busy()
-    chosen = [worker for worker in living if worker.pid in busy] or living
+    ready, busy = ground.fleet.ready(), ground.busy()
+    if len(ready) <= spared:
+        return []
+    chosen = [worker for worker in ready if worker.pid in busy] or ready
     return chosen[int(draw * len(chosen)) :][:1]
