@@ -10,6 +10,7 @@ from holdfast.api import (
     get_documents_router,
     get_health_router,
     get_jobs_router,
+    get_queues_router,
     get_search_router,
 )
 
@@ -82,6 +83,7 @@ def test_examples_are_what_the_api_answers():
     routers = (
         get_jobs_router(),
         get_batches_router(),
+        get_queues_router(),
         get_documents_router(),
         get_search_router(),
         get_health_router(),
@@ -95,4 +97,4 @@ def test_examples_are_what_the_api_answers():
             model = TypeAdapter(route.response_model)
             assert model.dump_python(model.validate_json(json.dumps(example)), mode="json") == example
             shown += 1
-    assert shown == 17
+    assert shown == 21

@@ -13,6 +13,7 @@ from holdfast.api.health import get_health_router
 from holdfast.api.jobs import get_jobs_router
 from holdfast.api.openapi import TAGS, document_problems
 from holdfast.api.problems import install_problems
+from holdfast.api.queues import get_queues_router
 from holdfast.api.request_ids import RequestIds
 from holdfast.api.search import get_search_router
 from holdfast.api.services import Services
@@ -26,12 +27,13 @@ def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAP
         title="Holdfast",
         summary="Durable background jobs, and documents that can be searched.",
         version=version("holdfast"),
-        openapi_tags=TAGS if documents is not None else [*TAGS[:2], TAGS[-1]],
+        openapi_tags=TAGS if documents is not None else [*TAGS[:3], TAGS[-1]],
         redirect_slashes=False,
     )
     attach(app, holdfast, documents)
     app.include_router(get_jobs_router())
     app.include_router(get_batches_router())
+    app.include_router(get_queues_router())
     if documents is not None:
         app.include_router(get_documents_router())
         app.include_router(get_search_router())

@@ -85,6 +85,9 @@ async def private(response: Response) -> None:
 Owner = Annotated[keys.Owner, Depends(authenticate)]
 """The authenticated API key."""
 
+Administrator = Annotated[keys.Owner, Depends(administrator)]
+"""The authenticated API key, which has the scope `admin`."""
+
 # `scope="function"`: committed before the response is sent. FastAPI's default would commit afterwards, and
 # so could tell a client of a job that is not there, or never will be.
 Session = Annotated[AsyncSession, Depends(transaction, scope="function")]

@@ -12,6 +12,7 @@ from holdfast.api.schemas import Problem
 TAGS: Final = [
     {"name": "jobs", "description": "Work that was asked for: its status, progress, result and history."},
     {"name": "batches", "description": "Many jobs asked for together, counted and cancelled together."},
+    {"name": "queues", "description": "Queues and workers, for API keys of the scope `admin`."},
     {"name": "documents", "description": "Uploads, ingested by jobs and kept in collections."},
     {"name": "search", "description": "Finding passages of documents."},
     {"name": "health", "description": "Whether the process is up, and ready to work. No key needed."},
@@ -19,7 +20,7 @@ TAGS: Final = [
 _DESCRIPTIONS: Final = {
     400: "The request body cannot be read",
     401: "No API key, or not a valid one",
-    403: "It belongs to another API key",
+    403: "It is not for this API key",
     404: "There is none, or it belongs to another API key",
     409: "It does not stand so that this could be done",
     413: "Too large",

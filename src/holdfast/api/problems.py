@@ -41,7 +41,7 @@ class Kind:
 KINDS: Final[dict[str, Kind]] = {
     "malformed_body": Kind(400, "The request body cannot be read"),
     "unauthenticated": Kind(401, "A valid API key is needed"),
-    "forbidden": Kind(403, "This belongs to another API key"),
+    "forbidden": Kind(403, "This is not for your API key"),
     "not_found": Kind(404, "There is nothing here"),
     "job_not_found": Kind(404, "There is no such job"),
     "batch_not_found": Kind(404, "There is no such batch"),

@@ -46,8 +46,9 @@ _LIST = text("""
     ), at_work AS (
         SELECT queue AS name, count(*) AS jobs FROM holdfast.jobs WHERE status = 'processing' GROUP BY queue
     ), taken AS (
-        SELECT name, count(*) AS workers FROM holdfast.workers, unnest(queues) AS name
-        WHERE stopping_at IS NULL GROUP BY name
+        SELECT taken.queue AS name, count(*) AS workers
+        FROM holdfast.workers CROSS JOIN unnest(workers.queues) AS taken(queue)
+        WHERE stopping_at IS NULL GROUP BY taken.queue
     ), names AS (
         SELECT name FROM with_jobs WHERE name IS NOT NULL
         UNION SELECT name FROM at_work UNION SELECT name FROM taken

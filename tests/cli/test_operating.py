@@ -1,0 +1,66 @@
+"""`holdfast queues` and `holdfast workers`, on the database alone."""
+
+import socket
+
+import pytest
+
+from factories import queue_job
+from holdfast.jobs import workers
+from holdfast.jobs.workers import WorkerFacts
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _on_the_tests_engines(environment, settings):
+    environment["DATABASE_URL"] = settings.database_url
+    environment["REDIS_URL"] = settings.redis_url
+    environment["HOLDFAST_KEY_PREFIX"] = settings.key_prefix
+
+
+def say_alive(session, name, *, host=None, is_consuming=True):
+    facts = WorkerFacts(host or socket.gethostname(), 7, "prefork", 2, ["default"], 1, is_consuming)
+    workers.say_alive(session, name, facts)
+    session.commit()
+
+
+def test_queues_are_listed_paused_and_resumed(run, session):
+    queue_job(session, queue="emails")
+    listed = run("queues", "list").stdout
+    assert "emails" in listed
+    assert "No worker takes jobs from emails" in listed
+    assert "holdfast worker -Q emails" in listed
+
+    assert run("queues", "pause", "emails").stdout.strip() == "Paused emails."
+    assert "was paused already" in run("queues", "pause", "emails").stdout
+    assert "paused since" in run("queues", "list").stdout
+    assert run("queues", "resume", "emails").stdout.strip() == "Resumed emails."
+    assert "paused" not in run("queues", "list").stdout
+
+
+def test_workers_are_listed(run, session):
+    say_alive(session, "w1")
+    listed = run("workers").stdout
+    assert "w1" in listed
+    assert "1/2" in listed
+    assert "yes" in listed
+
+
+def test_check_says_by_its_exit_code_how_workers_are(run, session, environment, port):
+    assert run("workers", "check").returncode == 4
+    say_alive(session, "elsewhere", host="elsewhere")
+    assert run("workers", "check").returncode == 4
+    assert run("workers", "check", "--host", "elsewhere").returncode == 0
+    say_alive(session, "here-1")
+    assert run("workers", "check").returncode == 0
+    say_alive(session, "here-2", is_consuming=False)
+    assert run("workers", "check").returncode == 3
+    assert run("workers", "check", "--name", "here-1").returncode == 0
+    environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
+    assert run("workers", "check").returncode == 1
+
+
+def test_a_key_is_made_with_a_scope(run):
+    run("keys", "create", "operator", "--scope", "admin")
+    assert "admin" in run("keys", "list").stdout
+    assert run("keys", "create", "operator", "--scope", "everything").returncode == 2
