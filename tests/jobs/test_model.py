@@ -1,0 +1,376 @@
+"""Random sequences of transitions, by several workers, leave the rows that a plain model says.
+
+Every claim that was ever made is kept and tried again at any time later, as a worker does that was frozen.
+`MODEL_EXAMPLES=2000 pytest tests/jobs/test_model.py` looks longer, and at other sequences each time.
+"""
+
+import os
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from databases import conninfo, copied_database
+from factories import new_job
+from holdfast.chaos import history
+from holdfast.chaos.ledger import Ledger, read_history
+from holdfast.jobs import leases, queues, sending, store
+from holdfast.jobs.waiting import Shelf
+from job_model import Model
+
+# Long enough that the seconds which a test takes decide nothing.
+UNIT = timedelta(hours=1)
+SLACK = 0.25
+LEASE = 2
+MAX_JOBS = 5
+
+ALL_QUEUES = ["default", "gpu"]
+ALL_PRIORITIES = [0, 5]
+QUEUES = st.sampled_from(ALL_QUEUES)
+PRIORITIES = st.sampled_from(ALL_PRIORITIES)
+WORKERS = st.sampled_from(["worker-1", "worker-2"])
+PROCESSES = st.sampled_from([1, 2])
+PROGRESS = st.none() | st.integers(0, 9)
+HOURS = st.sampled_from([0, 0, 1, 3])
+LIMITS = st.sampled_from([*[None] * 8, 1, 3])
+
+
+def a_job(machine):
+    """Any job; more often than not one that has not ended."""
+    jobs = machine.model.jobs
+    unfinished = [job_id for job_id, job in jobs.items() if not job.status.is_terminal]
+    return _one_of(list(jobs), unfinished)
+
+
+def some_jobs(machine):
+    return st.lists(a_job(machine), min_size=1, max_size=2)
+
+
+def a_claim(machine):
+    """Any claim that was ever made; more often than not one that still holds its job."""
+    return _one_of(machine.claims, [claim for claim in machine.claims if machine.model.holder(_key(claim))])
+
+
+def some_claims(machine):
+    return st.lists(a_claim(machine), min_size=1, max_size=3)
+
+
+def a_shelf(machine):
+    """Where jobs may stand that the broker was not told of."""
+    jobs = [job for job in machine.model.jobs.values() if job.status == "queued" and not job.is_sent]
+    every = [Shelf(queue, priority) for queue in ALL_QUEUES for priority in ALL_PRIORITIES]
+    return _one_of(every, [Shelf(job.queue, job.priority) for job in jobs])
+
+
+def a_holder(machine):
+    """A worker with some of its processes."""
+    live = [(job.worker, {job.process}) for job in machine.model.jobs.values() if job.worker]
+    return _one_of([("worker-1", {1, 2}), ("worker-2", {1}), ("worker-2", {2})], live)
+
+
+def _one_of(everything, preferred):
+    return st.sampled_from(preferred or everything) | st.sampled_from(everything)
+
+
+OPERATIONS = []
+
+
+def operation(*, weight=1, **arguments):
+    """Register what may happen, and what it is given: strategies, or functions that give one."""
+
+    def register(method):
+        OPERATIONS.extend([(method, arguments)] * weight)
+        return method
+
+    return register
+
+
+COMPARED = (
+    *("queue", "priority", "status", "attempt", "failures", "crashes", "worker", "process"),
+    *("result", "error", "progress", "is_sent", "is_asked_to_stop"),
+)
+
+_JOBS = text("""
+    SELECT id, queue, priority, status, attempt, failures, crashes, worker, process, awaited_ids, result,
+        error ->> 'code' AS error, (progress ->> 'current')::int AS progress, sent_at IS NOT NULL AS is_sent,
+        cancel_requested_at IS NOT NULL AS is_asked_to_stop,
+        (extract(epoch FROM run_at - now()) / 3600)::float AS run_at,
+        (extract(epoch FROM lease_expires_at - now()) / 3600)::float AS lease_ends,
+        (extract(epoch FROM times_out_at - now()) / 3600)::float AS times_out_at,
+        (completed_at IS NOT NULL) AS has_ended, to_jsonb(jobs) AS whole
+    FROM holdfast.jobs ORDER BY id
+""")
+_ATTEMPTS = text("SELECT job_id, worker, process, outcome FROM holdfast.attempts ORDER BY job_id, attempt")
+# What has ended keeps its times, so that its whole row can be seen to stay as it is.
+_SHIFT = (
+    text("""
+        UPDATE holdfast.jobs SET created_at = created_at - :by, run_at = run_at - :by,
+            sent_at = sent_at - :by, started_at = started_at - :by, lease_expires_at = lease_expires_at - :by,
+            times_out_at = times_out_at - :by, deadline = deadline - :by, start_by = start_by - :by,
+            cancel_requested_at = cancel_requested_at - :by
+        WHERE completed_at IS NULL
+    """),
+    text("""
+        UPDATE holdfast.attempts SET started_at = attempts.started_at - :by, ended_at = ended_at - :by
+        FROM holdfast.jobs WHERE jobs.id = job_id AND completed_at IS NULL
+    """),
+)
+_EMPTY = (
+    text("DELETE FROM holdfast.jobs"),
+    text("DELETE FROM holdfast.paused_queues"),
+    text("DELETE FROM chaos.writes"),
+)
+
+
+class Store(RuleBasedStateMachine):
+    """The store on PostgreSQL beside its model; each rule is one transaction."""
+
+    engine = None
+    ledger = None
+
+    @initialize()
+    def begin(self):
+        self.model = Model()
+        self.claims = []
+        self.ended = {}
+        for statement in _EMPTY:
+            self.write(lambda session, statement=statement: session.execute(statement))
+
+    # One rule for all: of several, Hypothesis would leave a random half out of each run, and most runs would
+    # have nothing to work on.
+    @rule(data=st.data())
+    def happens(self, data):
+        possible = [each for each in OPERATIONS if self.is_possible(each[1].values())]
+        method, arguments = data.draw(st.sampled_from(possible), label="what")
+        drawn = {
+            name: data.draw(source(self) if callable(source) else source, label=name)
+            for name, source in arguments.items()
+        }
+        method(self, **drawn)
+
+    def is_possible(self, sources):
+        return (self.model.jobs or not {a_job, some_jobs} & set(sources)) and (
+            self.claims or not {a_claim, some_claims} & set(sources)
+        )
+
+    def write(self, work):
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            return work(session)
+
+    # -- a job comes, waits, is taken
+
+    @operation(
+        weight=8,
+        queue=QUEUES,
+        priority=PRIORITIES,
+        delay=st.sampled_from([0, 0, 0, 0, 2]),
+        max_crashes=st.integers(1, 3),
+        timeout=LIMITS,
+        deadline=LIMITS,
+        start_by=LIMITS,
+    )
+    def enqueue(self, queue, priority, delay, max_crashes, **limits):
+        if self.model.count_unfinished() >= MAX_JOBS:
+            return
+        spans = {name: None if hours is None else hours * UNIT for name, hours in limits.items()}
+        wait = delay * UNIT if delay else None
+        job = new_job(queue=queue, priority=priority, max_crashes=max_crashes, delay=wait, **spans)
+        assert self.write(lambda s: store.enqueue(s, job))
+        self.model.enqueue(job.id, queue, priority, delay, max_crashes, **limits)
+
+    @operation(weight=10, job_id=a_job, worker=WORKERS, process=PROCESSES)
+    def claim(self, job_id, worker, process):
+        lease = LEASE * UNIT
+        claim = self.write(lambda s: store.claim(s, job_id, worker=worker, process=process, lease=lease))
+        expected = self.model.claim(job_id, worker, process, LEASE)
+        assert (claim and claim.attempt) == expected
+        self.claims += [claim] if claim else []
+
+    @operation(weight=2, length=st.integers(1, 3))
+    def time_passes(self, length):
+        self.write(lambda s: [s.execute(statement, {"by": length * UNIT}) for statement in _SHIFT])
+        self.model.now += length
+
+    @operation(queue=QUEUES)
+    def pause_or_resume(self, queue):
+        if self.model.paused:
+            (queue,) = self.model.paused
+        change = queues.resume if self.model.paused else queues.pause
+        assert self.write(lambda s: change(s, queue))
+        self.model.paused ^= {queue}
+        self.model.mark_unsent([job_id for job_id, job in self.model.jobs.items() if job.queue == queue])
+
+    # -- an attempt writes, live or stale
+
+    @operation(holder=a_holder)
+    def renew(self, holder):
+        worker, processes = holder
+        renewed = self.write(lambda s: leases.renew(s, processes, worker=worker, lease=LEASE * UNIT))
+        assert renewed == self.model.renew(worker, processes, LEASE)
+
+    @operation(some=some_claims, current=st.integers(0, 9))
+    def save_progress(self, some, current):
+        keys = {_key(claim) for claim in some}
+        self.write(lambda s: store.save_progress(s, {key: _progress(current) for key in keys}))
+        self.model.save_progress(dict.fromkeys(keys, current))
+
+    @operation(claim=a_claim)
+    def hold(self, claim):
+        held = self.write(lambda s: store.hold(s, *_key(claim)))
+        assert held == (self.model.holder(_key(claim)) is not None)
+
+    @operation(claim=a_claim, result=st.none() | st.integers(), progress=PROGRESS)
+    def complete(self, claim, result, progress):
+        done = self.write(lambda s: store.complete(s, claim, result, _progress(progress)))
+        assert done == self.model.complete(_key(claim), result, progress)
+
+    @operation(claim=a_claim, progress=PROGRESS)
+    def fail(self, claim, progress):
+        done = self.write(lambda s: store.fail(s, claim, _error("failed"), _progress(progress)))
+        assert done == self.model.fail(_key(claim), "failed", progress)
+
+    @operation(claim=a_claim, delay=HOURS)
+    def retry_later(self, claim, delay):
+        done = self.write(lambda s: store.retry_later(s, claim, _error("retried"), delay * UNIT))
+        assert done == self.model.retry_later(_key(claim), "retried", delay)
+
+    @operation(claim=a_claim, progress=PROGRESS)
+    def hand_back(self, claim, progress):
+        done = self.write(lambda s: store.hand_back(s, *_key(claim), _progress(progress)))
+        assert done == self.model.hand_back(_key(claim), progress)
+
+    @operation(claim=a_claim, awaited=some_jobs, progress=PROGRESS)
+    def suspend(self, claim, awaited, progress):
+        done = self.write(
+            lambda s: store.suspend(s, claim, awaited, _progress(progress), wakes_on_failure=False)
+        )
+        assert done == self.model.suspend(_key(claim), awaited, progress)
+
+    @operation(claim=a_claim, progress=PROGRESS)
+    def stop(self, claim, progress):
+        done = self.write(lambda s: store.stop(s, claim, _progress(progress)))
+        assert done == self.model.stop(_key(claim), progress)
+
+    # -- others write
+
+    @operation(job_id=a_job)
+    def cancel(self, job_id):
+        assert self.write(lambda s: store.cancel(s, job_id)) == self.model.cancel(job_id)
+
+    @operation(limit=st.sampled_from([1, 10]))
+    def rescue_expired(self, limit):
+        taken = self.write(lambda s: leases.rescue_expired(s, limit=limit))
+        self.rescued(taken, limit, lambda job: job.lease_ends <= self.model.now)
+
+    @operation(worker=WORKERS, limit=st.sampled_from([1, 10]))
+    def rescue_from_workers(self, worker, limit):
+        taken = self.write(lambda s: leases.rescue_from_workers(s, [worker], limit=limit))
+        self.rescued(taken, limit, lambda job: job.worker == worker)
+
+    @operation(holder=a_holder)
+    def rescue_from_processes(self, holder):
+        worker, processes = holder
+        taken = self.write(lambda s: leases.rescue_from_processes(s, processes, worker=worker, limit=10))
+        self.rescued(taken, 10, lambda job: job.worker == worker and job.process in processes)
+
+    def rescued(self, taken, limit, is_lost):
+        lost = {job_id for job_id in self.model.jobs if self.model.is_rescued(job_id, is_lost)}
+        assert len(taken) == len(set(taken)) == min(limit, len(lost))
+        assert set(taken) <= lost
+        self.model.rescue(taken)
+
+    @operation(weight=2, shelf=a_shelf, limit=st.sampled_from([1, 10]))
+    def take_unsent(self, shelf, limit):
+        sent = self.write(lambda s: sending.take_unsent(s, shelf, limit=limit))
+        waiting = self.model.unsent(shelf.queue, shelf.priority)
+        taken = {delivery.id for delivery in sent}
+        assert len(sent) == len(taken) == min(limit, len(waiting))
+        assert taken <= waiting
+        due = [self.model.jobs[job_id].run_at for job_id in waiting - taken]
+        assert all(self.model.jobs[job_id].run_at <= later for job_id in taken for later in due)
+        self.model.mark_sent(taken)
+
+    @operation(job_id=a_job)
+    def mark_unsent(self, job_id):
+        count = self.write(lambda s: sending.mark_unsent(s, [job_id]))
+        assert count == self.model.mark_unsent([job_id])
+
+    # -- what must hold after each of them
+
+    @invariant()
+    def rows_are_those_of_the_model(self):
+        with Session(self.engine) as session:
+            rows = session.execute(_JOBS).all()
+            attempts = session.execute(_ATTEMPTS).all()
+        assert {row.id for row in rows} == set(self.model.jobs)
+        for row in rows:
+            self.compare(row, [tuple(attempt[1:]) for attempt in attempts if attempt.job_id == row.id])
+
+    def compare(self, row, attempts):
+        job = self.model.jobs[row.id]
+        assert attempts == [(each.worker, each.process, each.outcome) for each in job.attempts]
+        for name in COMPARED:
+            assert getattr(row, name) == getattr(job, name), name
+        assert row.awaited_ids == job.awaited
+        assert row.has_ended == job.status.is_terminal
+        if row.has_ended:
+            assert self.ended.setdefault(row.id, row.whole) == row.whole
+            return
+        for name in ("run_at", "lease_ends", "times_out_at"):
+            stored, expected = getattr(row, name), getattr(job, name)
+            assert (stored is None) == (expected is None), name
+            assert stored is None or abs(stored - (expected - self.model.now)) < SLACK, name
+
+    def teardown(self):
+        found = history.check(read_history(self.ledger), is_over=False)
+        assert not found, "\n".join(map(str, found))
+
+
+def _key(claim):
+    return claim.id, claim.attempt
+
+
+def _progress(current):
+    return None if current is None else {"current": current, "total": None, "message": None}
+
+
+def _error(code):
+    return {"code": code, "message": "as asked", "stage": None, "attempt": 1}
+
+
+@pytest.fixture(scope="module")
+def machine(admin, engines, template):
+    """The machine on a database of its own, in which every write is noted."""
+    with copied_database(admin, engines.database_url, template) as url:
+        engine = create_engine(url, connect_args={"options": "-c synchronous_commit=off"})
+        ledger = Ledger(conninfo(url))
+        ledger.prepare()
+        yield type("Store", (Store,), {"engine": engine, "ledger": ledger})
+        ledger.close()
+        engine.dispose()
+
+
+@pytest.mark.timeout(3600)
+def test_store_does_what_the_model_says(machine):
+    asked = os.environ.get("MODEL_EXAMPLES")
+    profile = settings(
+        max_examples=int(asked or 40),
+        stateful_step_count=50,
+        # The same sequences each time, unless more are asked for.
+        derandomize=asked is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    run_state_machine_as_test(machine, settings=profile)
