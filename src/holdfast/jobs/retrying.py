@@ -93,12 +93,12 @@ def retry(
     origin_id = _lock_origin(session, dead)
     if known := made_before(session, dead, asked):
         return known
-    if asked.steps is Steps.KEEP:
+    if asked.steps == Steps.KEEP:
         _check_alone(session, origin_id)
     args = dead.args if renew is None else renew(session, dead.args)
     accepted = task.submit(session, _new_job(task, args, dead, asked))
     if accepted.created:
-        links = {"retry_of": dead.id, "origin_id": origin_id if asked.steps is Steps.KEEP else None}
+        links = {"retry_of": dead.id, "origin_id": origin_id if asked.steps == Steps.KEEP else None}
         session.execute(update(Job).where(Job.id == accepted.job_id).values(links))
     return accepted
 
