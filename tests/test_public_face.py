@@ -10,6 +10,9 @@ import pytest
 import holdfast
 
 NAMES = {
+    "Child",
+    "ChildFailed",
+    "ChildResult",
     "Holdfast",
     "HoldfastError",
     "InvalidArguments",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.app import Holdfast, TaskKeywords
     from holdfast.errors import (
+        ChildFailed,
         HoldfastError,
         InvalidArguments,
         JobCancelled,
@@ -24,12 +25,16 @@ if TYPE_CHECKING:
     from holdfast.jobs.accepted import JobAccepted
     from holdfast.jobs.context import JobContext
     from holdfast.jobs.keys import Owner
+    from holdfast.jobs.spawning import Child, ChildResult
     from holdfast.jobs.task import Task
     from holdfast.retry import RetryPolicy
     from holdfast.settings import Settings
     from holdfast.states import JobStatus
 
 _HOMES = {
+    "Child": "jobs.spawning",
+    "ChildFailed": "errors",
+    "ChildResult": "jobs.spawning",
     "Holdfast": "app",
     "HoldfastError": "errors",
     "InvalidArguments": "errors",
@@ -50,6 +55,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Child",
+    "ChildFailed",
+    "ChildResult",
     "Holdfast",
     "HoldfastError",
     "InvalidArguments",

@@ -12,6 +12,7 @@ from holdfast.errors import JobCancelled, StaleAttempt
 from holdfast.jobs.database import Database
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.spawning import ChildMethods
 from holdfast.jobs.step_writer import StepWriter
 from holdfast.jobs.stepping import StepMethods
 from holdfast.jobs.steps import Steps
@@ -28,8 +29,8 @@ class _JobLog(logging.LoggerAdapter[logging.Logger]):
         return f"[{self.extra['job']}] {msg}" if self.extra else msg, kwargs
 
 
-class JobContext(StepMethods):
-    """The first argument of every task: the job's identity, its progress, whether to stop, and its steps.
+class JobContext(StepMethods, ChildMethods):
+    """The first argument of every task: what it knows of its job, and how it has its work kept and shared.
 
     `progress` and the properties never block, so that they mean the same in `def` and `async def`.
     """
@@ -45,6 +46,7 @@ class JobContext(StepMethods):
         claim = running.claim
         writer = writer or PerProcess(lambda: StepWriter(database)).get
         self._steps = Steps(claim, database, writer, self.check_cancelled)
+        self._waits = {}
         self.log = _JobLog(logging.getLogger(f"holdfast.task.{claim.task}"), {"job": claim.id})
 
     @property

@@ -22,9 +22,14 @@ def fingerprint(function: Callable[..., Any], args: Sequence[Any], kwargs: Mappi
     while isinstance(function, functools.partial):
         args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
         function = function.func
+    return fingerprint_of(name_of(function), args, kwargs)
+
+
+def fingerprint_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """As `fingerprint`, of a function that is known by this name."""
     given = [_json(value) for value in args]
-    named = [f"{name}={_json(value)}" for name, value in sorted(kwargs.items())]
-    return _hash(name_of(function)) + _hash("\n".join([*given, *named]))
+    named = [f"{key}={_json(value)}" for key, value in sorted(kwargs.items())]
+    return _hash(name) + _hash("\n".join([*given, *named]))
 
 
 def differences(saved: bytes, current: bytes) -> list[str]:

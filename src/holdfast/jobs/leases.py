@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Interval, case, cast, func, or_, select, u
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from holdfast.jobs import statements
+from holdfast.jobs import children, statements
 from holdfast.jobs.models import Attempt, Job
 from holdfast.jobs.sending import once
 from holdfast.states import AttemptOutcome, JobStatus
@@ -97,4 +97,7 @@ def _rescue(session: Session, which: ColumnElement[bool], limit: int) -> list[UU
         .cte("left_job")
     )
     closed = statements.close_attempts(rescued, AttemptOutcome.LOST, LOST_WORKER)
-    return list(session.execute(closed.returning(Attempt.job_id)).scalars())
+    ids = list(session.scalars(closed.returning(Attempt.job_id)))
+    if ids:
+        children.cancel_orphans(session, ids)
+    return ids

@@ -15,7 +15,7 @@ from itertools import groupby
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import sending, waiting
+from holdfast.jobs import children, sending, waiting
 from holdfast.jobs.database import Database
 from holdfast.jobs.gauge import WINDOW
 from holdfast.jobs.keeper import Keeper
@@ -60,7 +60,13 @@ class Relay:
         """
         self.unknown_tasks.put_off()
         self.losses.take_back()
+        self.wake_waiting()
         return self.feed()
+
+    def wake_waiting(self) -> int:
+        """Let jobs go on whose children have ended unseen; returns how many."""
+        with self._database.transaction() as session:
+            return children.wake_waiting(session, limit=BATCH)
 
     def feed(self) -> bool:
         """Send due jobs as far as there is room for them; `True`: there may be more, and room for it."""

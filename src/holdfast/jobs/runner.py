@@ -16,9 +16,10 @@ from uuid import UUID
 from sqlalchemy.exc import DataError, OperationalError
 
 from holdfast.errors import PermanentError
-from holdfast.jobs import store
+from holdfast.jobs import children, store
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
+from holdfast.jobs.groups import deciding
 from holdfast.jobs.loop import LoopThread
 from holdfast.jobs.outcome import (
     Abandon,
@@ -41,6 +42,7 @@ from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.step_writer import StepWriter
 from holdfast.jobs.task import Task
+from holdfast.jobs.waking import wake_after
 from holdfast.jobs.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -83,12 +85,12 @@ class Runner:
         if isinstance(decision, Fail | RetryLater):
             log.warning("Job %s: %s\n%s", job_id, decision.error, decision.traceback)
         try:
-            return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
+            return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
         except (DataError, OperationalError) as error:
             # What only PostgreSQL could find: the result is too large for it, say. It will not shrink.
             refused = Raised(PermanentError(reason(error), code="invalid_result"))
             decision = decide(refused, claim, task.options.retry, cancel_requested=False)
-            return patiently(lambda: self._record(running, decision), patience=RECORD_PATIENCE)
+            return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
         with self._database.transaction() as session:
@@ -108,8 +110,15 @@ class Runner:
             return Succeeded(task.dump_result(value))
         # The one place that catches everything: user code may raise anything, and whatever it raises is
         # this job's error, not the worker's end. A KeyboardInterrupt is meant for the worker, and passes.
-        except (Exception, SystemExit, Suspension, CancelledError, asyncio.CancelledError) as exception:  # noqa: BLE001
-            return Raised(exception)
+        except (  # noqa: BLE001
+            Exception,
+            BaseExceptionGroup,
+            SystemExit,
+            Suspension,
+            CancelledError,
+            asyncio.CancelledError,
+        ) as exception:
+            return Raised(deciding(exception))
         finally:
             reporter.close(running)
 
@@ -121,7 +130,7 @@ class Runner:
             # What is raised here, and not by the task, is a time limit; the task must not outlive it.
             future.cancel()
 
-    def _record(self, running: RunningAttempt, decision: Decision) -> Decision:
+    def _record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
         claim, progress = running.claim, running.progress
         with self._database.transaction() as session:
             match decision:
@@ -141,9 +150,13 @@ class Runner:
                     )
                 case Abandon():
                     held = False
+            if held and not isinstance(decision, Complete):
+                children.cancel_orphans(session, [claim.id])
         if not held:
             log.info("Job %s has moved on from attempt %d; its outcome is dropped", claim.id, claim.attempt)
-        return decision if held else Abandon()
+            return Abandon()
+        wake_after(self._database, task.outbox, claim, decision)
+        return decision
 
 
 async def _await(

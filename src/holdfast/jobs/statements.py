@@ -11,6 +11,7 @@ from sqlalchemy import (
     CTE,
     BindParameter,
     Boolean,
+    ColumnElement,
     DateTime,
     Integer,
     Interval,
@@ -49,6 +50,21 @@ def close_attempts(left: CTE, outcome: AttemptOutcome, error: object) -> Update:
         update(_attempts)
         .where(_attempts.c.job_id == left.c.id, _attempts.c.attempt == left.c.attempt)
         .values(ended_at=func.now(), outcome=outcome.value, error=error)
+    )
+
+
+def cancelling(which: ColumnElement[bool]) -> Update:
+    """Cancel those of these jobs that are queued, ask running ones to stop, leave the others alone."""
+    is_queued = Job.status == JobStatus.QUEUED
+    return (
+        update(Job)
+        .where(which, Job.status.in_([JobStatus.QUEUED, JobStatus.PROCESSING]))
+        .values(
+            status=case((is_queued, JobStatus.CANCELLED.value), else_=Job.status),
+            completed_at=case((is_queued, func.now())),
+            awaited_ids=None,
+            cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
+        )
     )
 
 

@@ -12,8 +12,8 @@ from holdfast.jobs import store
 from holdfast.jobs.database import Database
 from holdfast.jobs.fenced import FencedTransaction
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.step_calls import Call, Key, misuse
-from holdfast.jobs.steps import Steps, on_event_loop
+from holdfast.jobs.step_calls import Call, Key
+from holdfast.jobs.steps import Steps, check_no_loop
 from holdfast.jobs.transacting import Transact
 
 P = ParamSpec("P")
@@ -87,7 +87,7 @@ class StepMethods:
 
     def step_sync(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """`step` for `def` tasks: `text = job.step_sync("read", read_text, document_id)`."""
-        _check_no_loop("step")
+        check_no_loop("step")
         return self._steps.run_sync(self._call(name, fn, args, kwargs))
 
     @overload
@@ -165,7 +165,7 @@ class StepMethods:
 
     def transact_sync(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """`transact` for `def` tasks."""
-        _check_no_loop("transact")
+        check_no_loop("transact")
         return Transact(self._steps, self._database, self._call(name, fn, args, kwargs)).run_sync()
 
     def transaction(self) -> FencedTransaction:
@@ -195,8 +195,3 @@ class StepMethods:
     def _call(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         place = self._steps.places.take(name, kwargs.pop("key", None))
         return Call.of(place, fn, args, kwargs)
-
-
-def _check_no_loop(name: str) -> None:
-    if on_event_loop():
-        raise misuse(f"{name}_sync would block the event loop; an async def task awaits job.{name}.")

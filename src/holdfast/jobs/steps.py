@@ -52,13 +52,13 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.get_running_loop().run_in_executor(_threads.get(), call)
 
 
-def on_event_loop() -> bool:
-    """Whether this thread runs an event loop just now."""
+def check_no_loop(name: str) -> None:
+    """Refuse to block an event loop; raises `PermanentError` (code `step_misuse`)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return
+    raise misuse(f"{name}_sync would block the event loop; an async def task awaits job.{name}.")
 
 
 class Steps:
@@ -85,7 +85,7 @@ class Steps:
         self._is_loaded = claim.attempt == 1 and self.origin_id == claim.id
         self._loading = threading.Lock()
         self._given: set[Place] = set()
-        self._under_way: dict[Place, Future[None]] = {}
+        self._under_way: dict[object, Future[None]] = {}
         self._is_closed = False
         self._lock = threading.Lock()
 
@@ -134,7 +134,7 @@ class Steps:
                     f"Step {place.name!r} (key {place.key!r}) is under way already; steps that run at the "
                     "same time need a name or a key of their own."
                 )
-            ended = self._under_way[place] = Future()
+            self._under_way[place] = Future()
         token = _is_inside.set(True)
         try:
             yield
@@ -143,9 +143,23 @@ class Steps:
             raise
         finally:
             _is_inside.reset(token)
-            with self._lock:
-                del self._under_way[place]
-            ended.set_result(None)
+            self._end(place)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Do something besides steps that is worth to wait for before the task is left."""
+        work = object()
+        with self._lock:
+            self._under_way[work] = Future()
+        try:
+            yield
+        finally:
+            self._end(work)
+
+    def _end(self, work: object) -> None:
+        with self._lock:
+            ended = self._under_way.pop(work)
+        ended.set_result(None)
 
     def check(self) -> None:
         """Leave the task here if it should stop, or if a step could not be saved."""
@@ -196,12 +210,16 @@ class Steps:
 
     async def come_to_rest(self) -> None:
         """Wait until no step of the attempt is under way, so that none is left half done by leaving."""
-        if _is_inside.get():
-            raise misuse("A step cannot wait for children; spawn and gather belong into the task itself.")
+        self.check_not_inside()
         while running := list(self._under_way.values()):
             await asyncio.wait([asyncio.wrap_future(ended) for ended in running])
             for _ in range(3):  # to let those who waited for a step come to their next
                 await asyncio.sleep(0)
+
+    def check_not_inside(self) -> None:
+        """Refuse to leave the task from within a step; raises `PermanentError` (code `step_misuse`)."""
+        if _is_inside.get():
+            raise misuse("A step cannot wait for children: gather belongs into the task itself.")
 
     def close(self) -> Exception | None:
         """Refuse further steps and wait until all are durable; returns why one is not, if so."""

@@ -15,20 +15,17 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
-    ColumnElement,
     CursorResult,
     Result,
     Update,
     bindparam,
-    case,
-    func,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from holdfast.jobs import statements
+from holdfast.jobs import children, statements
 from holdfast.jobs.models import Job
 from holdfast.states import JobStatus
 
@@ -62,6 +59,7 @@ class NewJob:
     deadline: timedelta | None = None
     start_by: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
+    parent_id: UUID | None = None
     is_left_to_relay: bool = False
 
     @property
@@ -117,6 +115,7 @@ def enqueue(session: Session, job: NewJob) -> bool:
         "max_attempts": job.max_attempts,
         "max_crashes": job.max_crashes,
         "owner_id": job.owner_id,
+        "parent_id": job.parent_id,
         "metadata": dict(job.metadata or {}),
         "at": job.run_at,
         "after": job.delay or timedelta(),
@@ -232,17 +231,22 @@ def stop(session: Session, claim: Claim, progress: dict[str, Any] | None) -> boo
 
 
 def cancel(session: Session, job_id: UUID) -> JobStatus | None:
-    """Cancel a queued job at once and ask a running one to stop; finished ones are left alone.
+    """Cancel a queued job at once and ask a running one to stop, and all that it has spawned with it.
 
-    Returns the status afterwards (`processing`: asked, not yet stopped), or `None` if there is no such job.
+    Finished ones are left alone. Returns the status afterwards (`processing`: asked, not yet stopped), or
+    `None` if there is no such job.
     """
-    asked = session.execute(_cancel(Job.id == job_id).returning(Job.status)).scalar_one_or_none()
+    cancelled = statements.cancelling(Job.id == job_id).returning(Job.status)
+    asked = session.execute(cancelled).scalar_one_or_none()
+    children.cancel_descendants(session, [job_id])
     status = asked or session.execute(select(Job.status).where(Job.id == job_id)).scalar_one_or_none()
     return None if status is None else JobStatus(status)
 
 
 def cancel_some(session: Session, batch_id: UUID, *, limit: int) -> int:
     """Cancel queued jobs of a batch and ask running ones to stop, `limit` at most; returns how many.
+
+    What they have spawned is cancelled with them, and not counted.
 
     Zero: there are none that were not asked before.
     """
@@ -254,21 +258,9 @@ def cancel_some(session: Session, batch_id: UUID, *, limit: int) -> int:
         .with_for_update()
         .cte("unasked")
     )
-    return _rowcount(session.execute(_cancel(Job.id.in_(select(unasked.c.id)))))
-
-
-def _cancel(which: ColumnElement[bool]) -> Update:
-    is_queued = Job.status == JobStatus.QUEUED
-    return (
-        update(Job)
-        .where(which, Job.status.in_(_UNFINISHED))
-        .values(
-            status=case((is_queued, JobStatus.CANCELLED.value), else_=Job.status),
-            completed_at=case((is_queued, func.now())),
-            awaited_ids=None,
-            cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
-        )
-    )
+    asked = session.scalars(statements.cancelling(Job.id.in_(select(unasked.c.id))).returning(Job.id)).all()
+    children.cancel_descendants(session, asked)
+    return len(asked)
 
 
 def hold(session: Session, job_id: UUID, attempt: int) -> bool:

@@ -23,7 +23,7 @@ from holdfast.jobs.keys import Owner
 from holdfast.jobs.options import PRIORITIES, JobOptions, check_metadata
 from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.sending import Delivery
-from holdfast.jobs.storable import check_storable
+from holdfast.jobs.storable import check_storable, storable_json
 from holdfast.retry import RetryPolicy
 
 P = ParamSpec("P")
@@ -60,7 +60,7 @@ class Task(Generic[P, R]):
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
-        self._outbox = outbox
+        self.outbox = outbox
         self._arguments, self._result = _read_annotations(name, function)
         if options.cron is not None:
             self._check_defaults()
@@ -236,10 +236,10 @@ class Task(Generic[P, R]):
         if not first.is_handed_over:
             return batches.complete(session, batch, handed_over=0)
         others = islice(batch.job_ids, 1, batches.HANDED_OVER)
-        room = takewhile(lambda _: self._outbox.has_room(session, first.queue, first.priority), others)
+        room = takewhile(lambda _: self.outbox.has_room(session, first.queue, first.priority), others)
         handed_over = [first.id, *room]
         for job_id in handed_over:
-            self._outbox.send_after_commit(session, Delivery(job_id, first.task, first.queue, first.priority))
+            self.outbox.send_after_commit(session, Delivery(job_id, first.task, first.queue, first.priority))
         return batches.complete(session, batch, handed_over=len(handed_over))
 
     def new_job(
@@ -284,11 +284,11 @@ class Task(Generic[P, R]):
         elif known := idempotency.enqueue_once(session, job):
             return JobAccepted(job_id=known.job_id, status=known.status, created=False)
         if job.is_handed_over:
-            self._outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
+            self.outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
 
     def _admitted(self, session: Session, job: store.NewJob) -> store.NewJob:
-        if job.is_due and not self._outbox.has_room(session, job.queue, job.priority):
+        if job.is_due and not self.outbox.has_room(session, job.queue, job.priority):
             return replace(job, is_left_to_relay=True)
         return job
 
@@ -331,6 +331,18 @@ class Task(Generic[P, R]):
             message = f"{self.name} returned what its annotation does not allow: {_short(error)}"
             raise PermanentError(message, code="invalid_result") from error
         return cast("JsonValue", result)
+
+    def load_result(self, result: JsonValue) -> Any:  # noqa: ANN401 - the type is the function's
+        """A stored result as the return annotation says.
+
+        Raises:
+            PermanentError: the annotation has changed since, and it no longer fits (code `invalid_result`).
+        """
+        try:
+            return self._result.validate_json(storable_json(result), by_alias=True, by_name=True)
+        except ValidationError as error:
+            message = f"A result of {self.name} no longer fits its annotation: {_short(error)}"
+            raise PermanentError(message, code="invalid_result") from error
 
     def _check_defaults(self) -> None:
         required = [name for name, field in self._arguments.model_fields.items() if field.is_required()]
