@@ -35,3 +35,10 @@ class AttemptOutcome(StrEnum):
     LOST = "lost"
     HANDED_BACK = "handed_back"
     SUSPENDED = "suspended"
+
+
+class Steps(StrEnum):
+    """Whether the retry of a dead job is given the results of its steps, or runs them all again."""
+
+    KEEP = "keep"
+    DROP = "drop"

@@ -19,8 +19,9 @@ from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import queries, retrying
 from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.options import JobOptions
-from holdfast.jobs.retrying import RetryRequest, Steps
+from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.task import Task
+from holdfast.states import Steps
 
 
 async def submit_job(

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from holdfast.cli.remote import connected
+from holdfast.cli.retrying import retry
+from holdfast.cli.whole_jobs import show_whole
 from holdfast.settings import Settings
 from holdfast.states import JobStatus
 
@@ -24,7 +26,8 @@ COLOURS = {
     "cancelled": "magenta",
 }
 
-app = typer.Typer(help="List, show and watch jobs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, watch, cancel and retry jobs.", no_args_is_help=True)
+app.command("retry")(retry)
 JobId = Annotated[UUID, typer.Argument(help="The job's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -33,12 +36,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_(
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs that stand so.")] = None,
     task: Annotated[str | None, typer.Option(help="Only jobs of this task.")] = None,
+    error: Annotated[str | None, typer.Option(help="Only jobs that failed with this code.")] = None,
+    batch: Annotated[UUID | None, typer.Option(help="Only jobs of this batch.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     with connected(Settings()) as remote:
-        found = remote.get("/v1/jobs", status=status, task=task, limit=limit)
+        found = remote.get("/v1/jobs", status=status, task=task, error=error, batch_id=batch, limit=limit)
     console = Console()
     if as_json:
         console.print_json(data=found)
@@ -51,7 +56,7 @@ def list_(
         table.add_row(
             job["id"],
             escape(job["task"]),
-            _coloured(job["status"]),
+            coloured(job["status"]),
             _progress(job),
             _age(job["created_at"]),
         )
@@ -59,10 +64,34 @@ def list_(
 
 
 @app.command()
-def show(job_id: JobId) -> None:
-    """Show a job, with its result or error."""
+def show(
+    job_id: JobId,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="With arguments and tracebacks, from the database itself: the API shows them nobody.",
+        ),
+    ] = False,
+) -> None:
+    """Show a job, with its result or error and its attempts."""
+    if whole:
+        show_whole(job_id, Console())
+        return
     with connected(Settings()) as remote:
-        Console().print_json(data=remote.get(f"/v1/jobs/{job_id}"))
+        job = remote.get(f"/v1/jobs/{job_id}")
+        attempts = remote.get(f"/v1/jobs/{job_id}/attempts")["data"]
+    Console().print_json(data={**job, "attempts": attempts})
+
+
+@app.command()
+def cancel(job_ids: Annotated[list[UUID], typer.Argument(help="The jobs' ids.")]) -> None:
+    """Ask jobs to stop: queued ones at once, processing ones when they notice; others are left alone."""
+    with connected(Settings()) as remote:
+        for job_id in job_ids:
+            job = remote.post(f"/v1/jobs/{job_id}/cancel")
+            is_asked = job["status"] == JobStatus.PROCESSING
+            Console().print(f"{job_id} {'asked to stop' if is_asked else coloured(job['status'])}")
 
 
 @app.command()
@@ -82,7 +111,7 @@ def watch(job_id: JobId) -> None:
             shown = job["progress"] or {}
             progress.update(
                 bar,
-                description=_coloured(job["status"]),
+                description=coloured(job["status"]),
                 completed=shown.get("current") or 0,
                 total=shown.get("total"),
                 note=escape(shown.get("message") or ""),
@@ -95,7 +124,8 @@ def watch(job_id: JobId) -> None:
         raise typer.Exit(1)
 
 
-def _coloured(status: str) -> str:
+def coloured(status: str) -> str:
+    """The status in its colour."""
     return f"[{COLOURS[status]}]{status}[/]"
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from holdfast.cli import chaos, demo, documents, jobs, keys, queues, run, schedules, workers
+from holdfast.cli import batches, chaos, demo, documents, jobs, keys, queues, run, schedules, workers
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 
@@ -23,6 +23,7 @@ app.add_typer(keys.app, name="keys")
 app.command("ingest")(documents.ingest)
 app.command("search")(documents.search)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(batches.app, name="batches")
 app.add_typer(queues.app, name="queues")
 app.add_typer(workers.app, name="workers")
 app.command("schedules")(schedules.schedules)

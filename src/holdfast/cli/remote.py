@@ -36,12 +36,20 @@ class Remote:
 
     def get(self, path: str, **parameters: object) -> dict[str, Any]:
         """The JSON at a path; parameters that are `None` are left out."""
-        given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return self._answer(self._send("GET", path, params=given))
+        return self._answer(self._send("GET", path, params=_given(parameters)))
 
-    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What the API answers to a JSON body."""
-        return self._answer(self._send("POST", path, json=body))
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        **parameters: object,
+    ) -> dict[str, Any]:
+        """What the API answers to a JSON body, under an idempotency key if there is one."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        sent = self._send("POST", path, json=body, headers=headers, params=_given(parameters))
+        return self._answer(sent)
 
     def upload(self, path: Path, collection: str, *, name: str) -> dict[str, Any]:
         """Upload a file for ingestion under this name, streaming it."""
@@ -73,6 +81,10 @@ class Remote:
         if not response.is_success or not body:
             raise ConfigurationError(f"What answers at {self.url} is not Holdfast. Set HOLDFAST_URL.")
         return body
+
+
+def _given(parameters: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Two jobs must not continue one origin at the same time, as two attempts must not
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -22,16 +21,9 @@ from holdfast.jobs.models import Job
 from holdfast.jobs.options import JobOptions
 from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
-from holdfast.states import JobStatus
+from holdfast.states import JobStatus, Steps
 
 _DEAD = (JobStatus.FAILED, JobStatus.CANCELLED)
-
-
-class Steps(StrEnum):
-    """Whether a retry is given the results of the steps that were saved, or runs them all again."""
-
-    KEEP = "keep"
-    DROP = "drop"
 
 
 @dataclass(frozen=True)

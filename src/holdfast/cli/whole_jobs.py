@@ -1,0 +1,41 @@
+"""A job as it stands in the database, with what the API shows nobody: for whoever runs the whole."""
+
+from uuid import UUID
+
+from rich.console import Console
+
+from holdfast.cli.loading import database_errors, load_holdfast
+from holdfast.errors import HoldfastError
+
+
+class NoSuchJob(HoldfastError):
+    """No job has this id."""
+
+    code = "job_not_found"
+
+
+def show_whole(job_id: UUID, console: Console) -> None:
+    """Print the job's row with its attempts, and then the tracebacks.
+
+    Raises:
+        NoSuchJob: there is no such job.
+    """
+    from pydantic_core import to_jsonable_python
+
+    from holdfast.jobs import queries
+
+    with database_errors(), load_holdfast().database.session() as session:
+        job, attempts = queries.get_job(session, job_id), queries.list_attempts(session, job_id)
+    if job is None:
+        raise NoSuchJob
+    tracebacks = {attempt.attempt: (attempt.error or {}).pop("traceback", "") for attempt in attempts}
+    shown = {**_columns(job), "attempts": [_columns(attempt) for attempt in attempts]}
+    console.print_json(data=to_jsonable_python(shown, bytes_mode="base64"))
+    for number, traceback in tracebacks.items():
+        if traceback:
+            console.print(f"[bold]Attempt {number}[/]")
+            console.print(traceback, markup=False, highlight=False)
+
+
+def _columns(row: object) -> dict[str, object]:
+    return {name.rstrip("_"): value for name, value in vars(row).items() if not name.startswith("_")}
