@@ -19,6 +19,7 @@ from holdfast.errors import (
     Retry,
     StaleAttempt,
 )
+from holdfast.jobs.ending import Ending
 from holdfast.jobs.outcome import (
     MAX_MESSAGE,
     MAX_TRACEBACK,
@@ -42,24 +43,23 @@ MINUTE = timedelta(seconds=60)
 STOPPING = [JobCancelled(), asyncio.CancelledError(), concurrent.futures.CancelledError()]
 
 
-def decided(exception, claim=FIRST, *, cancel_requested=False):
-    return decide(Raised(exception), claim, POLICY, cancel_requested=cancel_requested)
+def decided(exception, claim=FIRST, *, ending=None):
+    return decide(Raised(exception), claim, POLICY, ending=ending)
 
 
-@pytest.mark.parametrize("cancel_requested", [False, True])
-def test_task_that_returned_is_completed_even_if_it_was_asked_to_stop(cancel_requested):
-    decision = decide(Succeeded([1]), FIRST, POLICY, cancel_requested=cancel_requested)
-    assert decision == Complete([1])
+@pytest.mark.parametrize("ending", [None, *Ending])
+def test_task_that_returned_is_completed_even_if_it_was_told_to_leave(ending):
+    assert decide(Succeeded([1]), FIRST, POLICY, ending=ending) == Complete([1])
 
 
-@pytest.mark.parametrize("cancel_requested", [False, True])
-def test_stale_attempt_writes_nothing(cancel_requested):
-    assert decided(StaleAttempt(), cancel_requested=cancel_requested) == Abandon()
+@pytest.mark.parametrize("ending", [None, *Ending])
+def test_stale_attempt_writes_nothing(ending):
+    assert decided(StaleAttempt(), ending=ending) == Abandon()
 
 
 @pytest.mark.parametrize("exception", STOPPING, ids=lambda e: type(e).__module__)
 def test_task_that_heeds_a_stop_sign_is_cancelled(exception):
-    assert decided(exception, cancel_requested=True) == Stop()
+    assert decided(exception, ending=Ending.CANCELLED) == Stop()
 
 
 @pytest.mark.parametrize("exception", STOPPING, ids=lambda e: type(e).__module__)

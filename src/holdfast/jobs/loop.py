@@ -34,10 +34,10 @@ def _started_loop() -> asyncio.AbstractEventLoop:
 
 
 def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
-    # asyncio hands `sys.exit()` in a coroutine to its job and then lets it end the loop as well, which is
-    # that of all the other jobs.
+    # When a coroutine raises one of these, asyncio hands it to its job and then lets it end the loop as well,
+    # which is that of all the other jobs. A real Ctrl-C goes to the main thread.
     while True:
-        with suppress(SystemExit):
+        with suppress(SystemExit, KeyboardInterrupt):
             loop.run_forever()
 
 

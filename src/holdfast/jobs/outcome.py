@@ -3,14 +3,16 @@
 import asyncio
 import concurrent.futures
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID
 
 from pydantic import JsonValue
 
 from holdfast.errors import (
+    DeadlineExceeded,
     HoldfastError,
     InvalidArguments,
     JobCancelled,
@@ -18,13 +20,16 @@ from holdfast.errors import (
     ProviderError,
     Retry,
     StaleAttempt,
+    TimedOut,
 )
+from holdfast.jobs.ending import Ending
+from holdfast.jobs.interruption import Interruption
 from holdfast.jobs.storable import storable_text
 from holdfast.jobs.store import Claim
 from holdfast.retry import RetryPolicy
 
-# What a task that heeds a stop sign leaves with; a future of the loop's thread has an exception of its own.
-STOPPED = (JobCancelled, asyncio.CancelledError, concurrent.futures.CancelledError)
+# What a task that is told to leave leaves with; a future of the loop's thread has an exception of its own.
+STOPPED = (JobCancelled, Interruption, asyncio.CancelledError, concurrent.futures.CancelledError)
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 20_000
 
@@ -110,10 +115,24 @@ Outcome = Succeeded | Raised
 Decision = Complete | Fail | RetryLater | Stop | HandBack | Suspend | Abandon
 
 
-def decide(outcome: Outcome, claim: Claim, policy: RetryPolicy, *, cancel_requested: bool) -> Decision:
+def decide(
+    outcome: Outcome,
+    claim: Claim,
+    policy: RetryPolicy,
+    *,
+    ending: Ending | None = None,
+    deadline_left: timedelta | None = None,
+) -> Decision:
     """What to write for an attempt that ended this way.
 
-    A task that was asked to stop but finished first keeps its result: the work is done.
+    A task that was told to leave but finished first keeps its result: the work is done.
+
+    Args:
+        outcome: what happened.
+        claim: the attempt.
+        policy: of its task.
+        ending: why it was told to leave, if it was.
+        deadline_left: how far the job's deadline is away now; `None` without one.
     """
     match outcome:
         case Succeeded(result):
@@ -122,20 +141,91 @@ def decide(outcome: Outcome, claim: Claim, policy: RetryPolicy, *, cancel_reques
             return Abandon()
         case Raised(Suspension() as suspension):
             return Suspend(suspension.awaited_ids, suspension.wakes_on_failure)
-        case Raised(exception) if cancel_requested and isinstance(exception, STOPPED):
-            return Stop()
+        case Raised(exception) if ending is not None and _left_as_told(exception):
+            return decide_ending(ending, exception, claim, policy, deadline_left=deadline_left)
         case Raised(exception):
-            return _decide_failure(exception, claim, policy)
+            return _decide_failure(exception, _trace(exception), claim, policy, deadline_left)
 
 
-def _decide_failure(exception: BaseException, claim: Claim, policy: RetryPolicy) -> Decision:
+def decide_ending(
+    ending: Ending,
+    left_with: BaseException | str,
+    claim: Claim,
+    policy: RetryPolicy,
+    *,
+    deadline_left: timedelta | None = None,
+) -> Decision:
+    """What to write for an attempt that was ended from outside.
+
+    Args:
+        ending: why.
+        left_with: what the task left with, or words about a task that did not leave.
+        claim: the attempt.
+        policy: of its task.
+        deadline_left: how far the job's deadline is away now; `None` without one.
+    """
+    trace = left_with if isinstance(left_with, str) else _trace(left_with)
+    match ending:
+        case Ending.STALE:
+            return Abandon()
+        case Ending.CANCELLED:
+            return Stop()
+        case Ending.SHUTDOWN:
+            return HandBack()
+        case Ending.DEADLINE:
+            return Fail(describe(DeadlineExceeded(), claim.attempt), trace)
+        case Ending.TIMEOUT:
+            return _decide_failure(_timed_out(claim), trace, claim, policy, deadline_left)
+    assert_never(ending)
+
+
+def _timed_out(claim: Claim) -> TimedOut:
+    if claim.time_left is None:
+        return TimedOut()
+    return TimedOut(f"The attempt took longer than its timeout of {claim.time_left.total_seconds():g} s.")
+
+
+def _left_as_told(exception: BaseException) -> bool:
+    """Whether the sign to leave is what the task left with, or what its way out began with.
+
+    Libraries turn a cancellation into errors of their own, and a `finally` block may fail. What a task says
+    about its job, it says.
+    """
+    if isinstance(exception, PermanentError | Retry):
+        return False
+    return any(isinstance(error, STOPPED) for error in _chain(exception))
+
+
+def _chain(exception: BaseException) -> Iterator[BaseException]:
+    open_ends, seen = [exception], set[int]()
+    while open_ends:
+        error = open_ends.pop()
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        open_ends += [before for before in (error.__cause__, error.__context__) if before is not None]
+        if isinstance(error, BaseExceptionGroup):
+            open_ends += error.exceptions
+
+
+def _decide_failure(
+    exception: BaseException, trace: str, claim: Claim, policy: RetryPolicy, deadline_left: timedelta | None
+) -> Decision:
     error = describe(exception, claim.attempt)
-    trace = storable_text("".join(traceback.format_exception(exception)))[-MAX_TRACEBACK:]
     failures = claim.failures + 1
-    if not _is_retryable(exception) or failures >= claim.max_attempts:
+    if failures >= claim.max_attempts or not _is_retryable(exception, policy):
         return Fail(error, trace)
     asked = _asked_delay(exception)
-    return RetryLater(error, trace, policy.delay_after(failures) if asked is None else asked)
+    delay = policy.delay_after(failures) if asked is None else asked
+    if deadline_left is not None and delay >= deadline_left:
+        late = DeadlineExceeded(f"No retry could start before the deadline, after this: {error['message']}")
+        return Fail(describe(late, claim.attempt), trace)
+    return RetryLater(error, trace, delay)
+
+
+def _trace(exception: BaseException) -> str:
+    return storable_text("".join(traceback.format_exception(exception)))[-MAX_TRACEBACK:]
 
 
 def describe(exception: BaseException, attempt: int) -> dict[str, Any]:
@@ -161,14 +251,16 @@ def _said(exception: BaseException) -> str:
         return "(its text cannot be shown)"
 
 
-def _is_retryable(exception: BaseException) -> bool:
+def _is_retryable(exception: BaseException, policy: RetryPolicy) -> bool:
     match exception:
+        case Retry():
+            return True
         case PermanentError() | InvalidArguments():
             return False
-        case ProviderError():
-            return exception.retryable
+        case ProviderError() if not exception.retryable:
+            return False
         case _:
-            return True
+            return policy.allows(exception)
 
 
 def _asked_delay(exception: BaseException) -> timedelta | None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.jobs import queries, store
 from holdfast.jobs.database import Database
+from holdfast.jobs.ending import Ending
 from holdfast.jobs.patience import reason
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.workers import Worker
@@ -141,7 +142,7 @@ class Reporter:
         for attempt in attempts:
             asked_to_stop = held.get(attempt.key)
             if asked_to_stop is not False:
-                attempt.signal_stop(stale=asked_to_stop is None)
+                attempt.tell(Ending.STALE if asked_to_stop is None else Ending.CANCELLED)
 
     def _is_in_doubt(self) -> bool:
         return time.monotonic() < self._in_doubt_until

@@ -4,11 +4,9 @@ No transaction is open while user code runs. Nothing here knows Celery: a carrie
 was decided.
 """
 
-import asyncio
 import logging
 import os
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+import threading
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +14,8 @@ from uuid import UUID
 from sqlalchemy.exc import DataError, OperationalError
 
 from holdfast.errors import PermanentError
-from holdfast.jobs import children, store
+from holdfast.jobs import children, sending, store
+from holdfast.jobs.bodies import LoopBody, ThreadBody
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
 from holdfast.jobs.groups import deciding
@@ -26,23 +25,22 @@ from holdfast.jobs.outcome import (
     Complete,
     Decision,
     Fail,
-    HandBack,
     Outcome,
     Raised,
     RetryLater,
-    Stop,
     Succeeded,
-    Suspend,
-    Suspension,
     decide,
 )
 from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
+from holdfast.jobs.record import record
 from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.step_writer import StepWriter
+from holdfast.jobs.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.task import Task
 from holdfast.jobs.waking import wake_after
+from holdfast.jobs.warden import Warden
 from holdfast.jobs.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -54,25 +52,46 @@ RECORD_PATIENCE = timedelta(days=1)
 
 
 class Runner:
-    """Runs jobs in this process and its forked children."""
+    """Runs jobs in this process and its forked children.
 
-    def __init__(self, database: Database, watcher: Watcher) -> None:
+    Args:
+        database: where the jobs are.
+        watcher: told the newest progress by job id; deals with its own failures.
+        sign: how far the shutdown of the worker is; nothing is started once that has begun.
+        timetable: of that shutdown.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        watcher: Watcher,
+        sign: StopSign | None = None,
+        timetable: Timetable | None = None,
+    ) -> None:
         self._database = database
+        self._sign = sign = sign or StopSign()
         self._reporter = PerProcess(lambda: Reporter(database, watcher))
+        self._warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
         self._step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = LoopThread()
 
     def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
         """Run a job of this task if it is there to be run.
 
-        Returns what was decided and written. `None`: there was nothing to claim. `Abandon`: the attempt lost
-        the job on the way, and nothing was written.
+        Returns what was decided and written. `None`: there was nothing to claim, or the worker shuts down.
+        `Abandon`: the attempt lost the job on the way, and nothing was written.
 
         Raises:
             DatabaseUnavailable: PostgreSQL stayed away; the job is given back when it returns.
         """
+        if self._sign.stage is not Stage.RUNNING:
+            return patiently(lambda: self._decline(job_id), patience=CLAIM_PATIENCE)
         with self._reporter.get().in_hand(job_id, worker):
             return self._run(task, job_id, worker)
+
+    def _decline(self, job_id: UUID) -> None:
+        with self._database.transaction() as session:
+            sending.mark_unsent(session, [job_id])
 
     def _run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
         claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
@@ -80,8 +99,7 @@ class Runner:
             log.debug("Nothing to do for job %s", job_id)
             return None
         running = RunningAttempt(claim)
-        outcome = self._execute(task, running)
-        decision = decide(outcome, claim, task.options.retry, cancel_requested=running.stop_requested)
+        decision = self._decide(task, running, self._execute(task, running))
         if isinstance(decision, Fail | RetryLater):
             log.warning("Job %s: %s\n%s", job_id, decision.error, decision.traceback)
         try:
@@ -89,7 +107,7 @@ class Runner:
         except (DataError, OperationalError) as error:
             # What only PostgreSQL could find: the result is too large for it, say. It will not shrink.
             refused = Raised(PermanentError(reason(error), code="invalid_result"))
-            decision = decide(refused, claim, task.options.retry, cancel_requested=False)
+            decision = self._decide(task, running, refused)
             return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
@@ -97,59 +115,42 @@ class Runner:
             return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
-        context = JobContext(running, self._database, self._step_writer.get)
-        reporter = self._reporter.get()
+        reporter, warden = self._reporter.get(), self._warden.get()
         reporter.open(running)
+        warden.open(running)
         try:
-            arguments = task.load_arguments(running.claim.args)
-            with context.at_work():
-                if task.is_async:
-                    value = self._run_on_loop(_await(task, context, running, arguments))
-                else:
-                    value = task.function(context, **arguments)
-            return Succeeded(task.dump_result(value))
+            return Succeeded(task.dump_result(self._call(task, running)))
         # The one place that catches everything: user code may raise anything, and whatever it raises is
-        # this job's error, not the worker's end. A KeyboardInterrupt is meant for the worker, and passes.
-        except (  # noqa: BLE001
-            Exception,
-            BaseExceptionGroup,
-            SystemExit,
-            Suspension,
-            CancelledError,
-            asyncio.CancelledError,
-        ) as exception:
+        # this job's error, not the worker's end.
+        except BaseException as exception:
+            if _is_meant_for_the_process(exception, task):
+                raise
             return Raised(deciding(exception))
         finally:
+            warden.close(running)
             reporter.close(running)
 
-    def _run_on_loop(self, coroutine: Coroutine[Any, Any, object]) -> object:
-        future = self._loop.submit(coroutine)
-        try:
-            return future.result()
-        finally:
-            # What is raised here, and not by the task, is a time limit; the task must not outlive it.
-            future.cancel()
+    def _call(self, task: Task[..., Any], running: RunningAttempt) -> object:
+        context = JobContext(running, self._database, self._step_writer.get)
+        arguments = task.load_arguments(running.claim.args)
+        body = LoopBody(self._loop) if task.is_async else ThreadBody()
+        running.begin(body)
+        with context.at_work():
+            return body.run(lambda: task.function(context, **arguments))
+
+    def _decide(self, task: Task[..., Any], running: RunningAttempt, outcome: Outcome) -> Decision:
+        return decide(
+            outcome,
+            running.claim,
+            task.options.retry,
+            ending=running.ending,
+            deadline_left=running.deadline_left,
+        )
 
     def _record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
-        claim, progress = running.claim, running.progress
+        claim = running.claim
         with self._database.transaction() as session:
-            match decision:
-                case Complete(result):
-                    held = store.complete(session, claim, result, progress)
-                case Fail(error, trace):
-                    held = store.fail(session, claim, error, progress, traceback=trace)
-                case RetryLater(error, trace, delay):
-                    held = store.retry_later(session, claim, error, delay, traceback=trace)
-                case Stop():
-                    held = store.stop(session, claim, progress)
-                case HandBack():
-                    held = store.hand_back(session, claim.id, claim.attempt, progress)
-                case Suspend(awaited_ids, wakes_on_failure):
-                    held = store.suspend(
-                        session, claim, awaited_ids, progress, wakes_on_failure=wakes_on_failure
-                    )
-                case Abandon():
-                    held = False
+            held = record(session, claim, decision, running.progress)
             if held and not isinstance(decision, Complete):
                 children.cancel_orphans(session, [claim.id])
         if not held:
@@ -159,12 +160,7 @@ class Runner:
         return decision
 
 
-async def _await(
-    task: Task[..., Any], context: JobContext, running: RunningAttempt, arguments: dict[str, Any]
-) -> object:
-    """Run the coroutine as an asyncio task of its own, which a stop sign cancels."""
-    loop, current = asyncio.get_running_loop(), asyncio.current_task()
-    assert current is not None  # noqa: S101 - we are in a coroutine
-    running.on_stop = lambda: loop.call_soon_threadsafe(current.cancel)
-    context.check_cancelled()  # the sign may have come before
-    return await task.function(context, **arguments)
+def _is_meant_for_the_process(exception: BaseException, task: Task[..., Any]) -> bool:
+    """Whether it is Ctrl-C, which Python raises in the main thread; elsewhere it is the task's own doing."""
+    is_in_main = threading.current_thread() is threading.main_thread()
+    return isinstance(exception, KeyboardInterrupt) and is_in_main and not task.is_async

@@ -1,0 +1,96 @@
+"""A task's function at work: in the thread that runs the job, or on the event loop of its process."""
+
+import asyncio
+import concurrent.futures
+import io
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from holdfast.errors import StaleAttempt
+from holdfast.jobs.ending import GRACE_SECONDS, Ending
+from holdfast.jobs.interruption import InterruptibleCall
+from holdfast.jobs.loop import LoopThread
+
+
+class ThreadBody:
+    """A plain function, which leaves at its next progress or step, or by an exception raised where it is."""
+
+    def __init__(self) -> None:
+        self._call = InterruptibleCall()
+
+    def run(self, function: Callable[[], object]) -> object:
+        """Call it, and give what it returns; raises what it raises, or `Interruption`."""
+        return self._call.run(function)
+
+    def stop(self) -> None:
+        """Wait for it: it finds out by itself."""
+
+    def force(self, _ending: Ending) -> None:
+        """Raise an exception where it is."""
+        self._call.interrupt()
+
+    def stack(self) -> str:
+        """Where it is, as a traceback shows it."""
+        return self._call.stack()
+
+
+class LoopBody:
+    """A coroutine, which is cancelled; one that does not leave is left to itself when its job is gone."""
+
+    def __init__(self, loop: LoopThread) -> None:
+        self._loop = loop
+        self._left: concurrent.futures.Future[object] = concurrent.futures.Future()
+        self._task: asyncio.Task[object] | None = None
+        self._is_stopped = False
+        self._stopped_at = 0.0
+
+    def run(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """Run it on the loop, wait for it, and give what it returns; raises what it raises.
+
+        Raises:
+            StaleAttempt: it did not leave in time, and its job is gone.
+        """
+        running = self._loop.submit(self._await(coroutine))
+        running.add_done_callback(self._hand_on)
+        try:
+            return self._left.result()
+        finally:
+            # What is raised here, and not by the task, is a time limit; the task must not outlive it.
+            running.cancel()
+
+    def stop(self) -> None:
+        """Cancel it."""
+        self._is_stopped, self._stopped_at = True, time.monotonic()
+        task = self._task
+        if task is not None:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def force(self, ending: Ending) -> None:
+        """Wait for it no longer, if its job is gone and it was given time to leave."""
+        if ending is Ending.STALE and time.monotonic() >= self._stopped_at + GRACE_SECONDS:
+            with suppress(concurrent.futures.InvalidStateError):
+                self._left.set_exception(StaleAttempt())
+
+    def stack(self) -> str:
+        """Where it is, as a traceback shows it."""
+        text = io.StringIO()
+        if self._task is not None:
+            self._task.print_stack(file=text)
+        return text.getvalue()
+
+    async def _await(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        self._task = asyncio.current_task()
+        if self._is_stopped:  # the sign came before
+            raise asyncio.CancelledError
+        return await coroutine()
+
+    def _hand_on(self, running: concurrent.futures.Future[object]) -> None:
+        with suppress(concurrent.futures.InvalidStateError):
+            if running.cancelled():
+                self._left.set_exception(concurrent.futures.CancelledError())
+            elif (error := running.exception()) is not None:
+                self._left.set_exception(error)
+            else:
+                self._left.set_result(running.result())
