@@ -43,7 +43,6 @@ def chaos(
     the engines through its environment.
     """
     from holdfast.chaos.catalogue import faults_named
-    from holdfast.chaos.mix import WORKLOAD
     from holdfast.chaos.plan import Plan
     from holdfast.chaos.run import run
 
@@ -53,7 +52,7 @@ def chaos(
     if (app is None) != (task is None):
         raise ConfigurationError("An app needs a --task, and a --task an app.")
     plan = Plan(
-        app=app or WORKLOAD,
+        app=app or "",
         task=task,
         args=_arguments(args),
         setup=setup,
