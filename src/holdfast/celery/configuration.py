@@ -106,4 +106,6 @@ def _redis_transport(key_prefix: str) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 10,
         "queue_order_strategy": "priority",
+        # A list for each priority; by default kombu has four for all ten.
+        "priority_steps": list(range(10)),
     }

@@ -186,4 +186,6 @@ def _has_free_slot(consumer: Any) -> bool:  # noqa: ANN401 - Celery's consumer
 
 
 def _is_ending() -> bool:
-    return any(sign not in (None, False) for sign in (state.should_stop, state.should_terminate))
+    # Each is an exit code when it is set, and the usual one is zero.
+    signs: list[Any] = [state.should_stop, state.should_terminate]
+    return any(sign is not None and sign is not False for sign in signs)

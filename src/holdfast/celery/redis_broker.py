@@ -14,7 +14,7 @@ class RedisBroker:
     """A channel to Redis, asked past kombu.
 
     kombu 5.7 puts its key prefix before the keys of the commands that it uses itself, and of no others; so
-    the keys here have it already.
+    the keys of others have it already.
     """
 
     def __init__(self, channel: Any) -> None:  # noqa: ANN401 - kombu's channel
@@ -27,12 +27,16 @@ class RedisBroker:
 
     def backlog(self, queue: str) -> Backlog:
         """How many messages wait in the queue."""
-        keys = self._keys(queue)
-        return Backlog({priority: int(self._ask("LLEN", key)) for priority, key in keys.items()})
+        steps = self._channel.priority_steps
+        with self._channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipeline:
+            # kombu counts them so as well, so that its prefix is put before these keys.
+            for step in steps:
+                pipeline.llen(self._channel._q_for_pri(queue, step))  # noqa: SLF001 - nowhere else
+            return Backlog(dict(zip(steps, pipeline.execute(), strict=True)))
 
     def waiting_jobs(self, queue: str) -> set[UUID]:
         """The jobs whose messages wait in the queue. It is read whole: about 700 bytes for each message."""
-        lists = (self._ask("LRANGE", key, 0, -1) for key in self._keys(queue).values())
+        lists = (self._ask("LRANGE", key, 0, -1) for key in self._keys(queue))
         return {UUID(orjson.loads(message)["headers"]["id"]) for messages in lists for message in messages}
 
     def reserve(self, what: str, pause: timedelta) -> bool:
@@ -44,10 +48,10 @@ class RedisBroker:
         """Reserve this until Redis forgets it."""
         self._ask("SET", self._own(what), "")
 
-    def _keys(self, queue: str) -> dict[int, str]:
-        prefix = self._channel.global_keyprefix
-        steps = self._channel.priority_steps
-        return {step: f"{prefix}{self._channel._q_for_pri(queue, step)}" for step in steps}  # noqa: SLF001 - nowhere else
+    def _keys(self, queue: str) -> list[str]:
+        channel = self._channel
+        keys = (channel._q_for_pri(queue, step) for step in channel.priority_steps)  # noqa: SLF001 - as above
+        return [f"{channel.global_keyprefix}{key}" for key in keys]
 
     def _own(self, what: str) -> str:
         return f"{self._channel.global_keyprefix}holdfast.{what}"
