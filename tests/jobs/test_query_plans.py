@@ -1,6 +1,7 @@
 """The hot statements use their indexes, and do not read the finished jobs, on a table full of them."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -8,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import leases, queries, sending, store, waiting
+from holdfast.jobs import batches, idempotency, leases, queries, sending, store, waiting
 from holdfast.jobs.waiting import Shelf
 from holdfast.states import JobStatus
 
 FINISHED = 50_000
+BATCH = UUID(int=1)
 AGO = timedelta(seconds=5)
 SHELF = Shelf("default", 5)
 
@@ -25,6 +27,7 @@ def engine(admin, engines, template):
         with Session(engine) as session:
             owners = [make_owner(session, str(number))[0].id for number in range(5)]
             finish_many(session, owners)
+            relate_some(session, owners[0])
             for number in range(20):
                 queue_job(session, sent=number % 2 == 0, owner_id=owners[0])
                 start_job(session, owner_id=owners[0])
@@ -45,6 +48,27 @@ def finish_many(session, owners):
         ),
         {"owners": owners, "count": len(owners), "rows": FINISHED},
     )
+
+
+def relate_some(session, owner_id):
+    """Give some of the finished jobs a batch, a parent, a job they retry, and a key."""
+    batch = {"batch": BATCH, "owner": owner_id}
+    session.execute(
+        text("INSERT INTO holdfast.batches (id, owner_id, total) VALUES (:batch, :owner, 900)"), batch
+    )
+    some = "id IN (SELECT id FROM holdfast.jobs WHERE owner_id = :owner ORDER BY id LIMIT 900 OFFSET {})"
+    for offset, change in enumerate(
+        (
+            "batch_id = :batch",
+            "parent_id = (SELECT min(id::text)::uuid FROM holdfast.jobs)",
+            "retry_of = id",
+            "idempotency_key = id::text, request_hash = ''",
+        )
+    ):
+        which = some.format(offset * 900)
+        session.execute(
+            text(f"UPDATE holdfast.jobs SET {change} WHERE :batch IS NOT NULL AND {which}"), batch
+        )
 
 
 @pytest.fixture
@@ -124,6 +148,34 @@ def nodes(node):
         pytest.param(
             "jobs_pkey", lambda s: queries.list_jobs(s, queries.JobFilter(), limit=20), id="list all"
         ),
+        pytest.param("jobs_batch_idx", lambda s: list_jobs(s, batch_id=BATCH), id="list by batch"),
+        pytest.param(
+            "jobs_parent_idx", lambda s: list_jobs(s, parent_id=some_parent(s)), id="list by parent"
+        ),
+        pytest.param("jobs_retry_of_idx", lambda s: list_jobs(s, was_retried=False), id="list the unretried"),
+        pytest.param(
+            "jobs_owner_status_idx", lambda s: list_jobs(s, task="work", error="x"), id="list by error"
+        ),
+        pytest.param(
+            "jobs_retry_of_idx",
+            lambda s: s.execute(queries.SHOWN_JOB, {"job_id": some_job(s, JobStatus.FAILED)}),
+            id="show",
+        ),
+        pytest.param("jobs_batch_idx", lambda s: batches.get_batch(s, BATCH), id="count a batch"),
+        pytest.param(
+            "jobs_batch_idx", lambda s: batches.list_batches(s, some_owner(s), limit=20), id="count batches"
+        ),
+        pytest.param("jobs_batch_idx", lambda s: store.cancel_some(s, BATCH, limit=100), id="cancel a batch"),
+        pytest.param(
+            "jobs_idempotency_idx",
+            lambda s: idempotency.find_request(s, some_owner(s), "work", "order-1"),
+            id="key",
+        ),
+        pytest.param(
+            "jobs_idempotency_idx",
+            lambda s: idempotency.find_request(s, None, "work", "tick"),
+            id="key of nobody",
+        ),
     ],
 )
 def test_statement_uses_its_index(session, index, work):
@@ -133,6 +185,14 @@ def test_statement_uses_its_index(session, index, work):
     indexes = {node["Index Name"] for node in plan if "Index Name" in node}
     assert index in indexes
     assert not [node for node in scanned if node["Node Type"] == "Seq Scan"]
+
+
+def list_jobs(session, **where):
+    return queries.list_jobs(session, queries.JobFilter(owner_id=some_owner(session), **where), limit=20)
+
+
+def some_parent(session):
+    return session.execute(text("SELECT min(id::text)::uuid FROM holdfast.jobs")).scalar_one()
 
 
 def some_job(session, status):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from holdfast.jobs.models import Attempt, Job
@@ -41,34 +41,39 @@ def get_job(session: Session, job_id: UUID) -> Job | None:
 
 
 _retry = aliased(Job)
-_retries = select(_retry.id).where(_retry.retry_of == Job.id)
-_may_be_retried = or_(Job.status == JobStatus.FAILED, Job.status == JobStatus.CANCELLED)
-# What may be shown of a job: all but its arguments, which may be long and are nobody's business.
-_SHOWN = select(
-    Job.id,
-    Job.owner_id,
-    Job.task,
-    Job.queue,
-    Job.status,
-    Job.progress,
-    Job.result,
-    Job.error,
-    Job.metadata_.label("metadata_"),
-    Job.attempt,
-    Job.max_attempts,
-    Job.created_at,
-    Job.started_at,
-    Job.completed_at,
-    Job.cancel_requested_at,
-    Job.run_at,
-    Job.parent_id,
-    Job.batch_id,
-    Job.retry_of,
-    # Looked for where there may be any: not for the jobs that are asked for again and again.
-    case((_may_be_retried, func.array(_retries.order_by(_retry.id).scalar_subquery()))).label("retries"),
-)
+
+
+def _shown(job: type[Job]) -> Select[*tuple[Any, ...]]:
+    """What may be shown of a job: all but its arguments, which may be long and are nobody's business."""
+    may_be_retried = or_(job.status == JobStatus.FAILED, job.status == JobStatus.CANCELLED)
+    retries = select(_retry.id).where(_retry.retry_of == job.id).order_by(_retry.id)
+    return select(
+        job.id,
+        job.owner_id,
+        job.task,
+        job.queue,
+        job.status,
+        job.progress,
+        job.result,
+        job.error,
+        job.metadata_.label("metadata_"),
+        job.attempt,
+        job.max_attempts,
+        job.created_at,
+        job.started_at,
+        job.completed_at,
+        job.cancel_requested_at,
+        job.run_at,
+        job.parent_id,
+        job.batch_id,
+        job.retry_of,
+        # Looked for where there may be any: not for the jobs that are asked for again and again.
+        case((may_be_retried, func.array(retries.scalar_subquery()))).label("retries"),
+    )
+
+
 # Made once: this is the hottest read there is, and building the statement anew takes 0.1 ms.
-SHOWN_JOB = _SHOWN.where(Job.id == bindparam("job_id"))
+SHOWN_JOB = _shown(Job).where(Job.id == bindparam("job_id"))
 
 
 def list_jobs(
@@ -79,38 +84,52 @@ def list_jobs(
     Ids sort by time, so they are the keyset: `before` continues with jobs older than that id (the next
     page), `after` gives the page of newer ones that ends just before it.
     """
-    query = _SHOWN.where(*_conditions(where)).order_by(Job.id.desc()).limit(limit)
+    job = _family(where)
+    query = _shown(job).where(*_conditions(job, where)).order_by(job.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(Job.id < before)
+        query = query.where(job.id < before)
     if after is not None:
-        newer = query.where(Job.id > after).order_by(None).order_by(Job.id)
+        newer = query.where(job.id > after).order_by(None).order_by(job.id)
         return list(reversed(session.execute(newer).all()))
     return session.execute(query).all()
 
 
-def _conditions(where: JobFilter) -> Iterator[ColumnElement[bool]]:
+def _family(where: JobFilter) -> type[Job]:
+    """The jobs to choose from: those of the batch or parent, read as a whole, or all.
+
+    Without a fence the planner goes through all jobs from the newest on until it has met enough of them,
+    which for an old one are all that there are.
+    """
+    family = select(Job)
+    if where.batch_id is not None:
+        family = family.where(Job.batch_id == where.batch_id)
+    if where.parent_id is not None:
+        family = family.where(Job.parent_id == where.parent_id)
+    return Job if family.whereclause is None else aliased(Job, family.offset(0).subquery("family"))
+
+
+def _conditions(job: type[Job], where: JobFilter) -> Iterator[ColumnElement[bool]]:
     for column, value in (
-        (Job.owner_id, where.owner_id),
-        (Job.status, where.status),
-        (Job.task, where.task),
-        (Job.queue, where.queue),
-        (Job.batch_id, where.batch_id),
-        (Job.parent_id, where.parent_id),
+        (job.owner_id, where.owner_id),
+        (job.status, where.status),
+        (job.task, where.task),
+        (job.queue, where.queue),
     ):
         if value is not None:
             yield column == value
     if where.error is not None:
         # The status, so that the jobs that have failed are looked through and not all of them.
-        yield Job.status == JobStatus.FAILED
-        yield Job.error["code"].as_string() == where.error
+        yield job.status == JobStatus.FAILED
+        yield job.error["code"].as_string() == where.error
     if where.was_retried is not None:
-        yield _retries.exists() if where.was_retried else ~_retries.exists()
+        is_retried = select(_retry.id).where(_retry.retry_of == job.id).exists()
+        yield is_retried if where.was_retried else ~is_retried
     if where.created_after is not None:
-        yield Job.created_at >= where.created_after
+        yield job.created_at >= where.created_after
     if where.created_before is not None:
-        yield Job.created_at < where.created_before
+        yield job.created_at < where.created_before
     if where.completed_after is not None:
-        yield Job.completed_at >= where.completed_after
+        yield job.completed_at >= where.completed_after
 
 
 def list_attempts(session: Session, job_id: UUID) -> Sequence[Attempt]:
