@@ -10,11 +10,13 @@ import pytest
 import holdfast
 
 NAMES = {
+    "BatchAccepted",
     "Child",
     "ChildFailed",
     "ChildResult",
     "Holdfast",
     "HoldfastError",
+    "IdempotencyConflict",
     "InvalidArguments",
     "JobAccepted",
     "JobCancelled",
@@ -37,7 +39,7 @@ SNIPPET = """
 from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from holdfast import Holdfast, JobAccepted, JobContext, Owner
+from holdfast import BatchAccepted, Holdfast, JobAccepted, JobContext, Owner
 
 holdfast = Holdfast()
 
@@ -65,6 +67,8 @@ def enqueue(session: Session, owner: Owner, document_id: UUID) -> None:
     accepted = bare_async.enqueue(session, owner, document_id=document_id, style="long")
     accepted = with_keywords.enqueue(session, delay=5, document_id=document_id)
     accepted = with_keywords_async.enqueue(session, metadata={"a": [1]}, document_id=document_id)
+    accepted = bare.enqueue(session, idempotency_key="order-1", document_id=document_id)
+    batch: BatchAccepted = bare_async.enqueue_many(session, [{"document_id": document_id}], owner=owner)
     bare.enqueue(session, document_id=document_id, wrong=1)  # E: wrong
     bare_async.enqueue(session, document_id=document_id, wrong=1)  # E: wrong
     with_keywords.enqueue(session, document_id=document_id, wrong=1)  # E: wrong
@@ -77,6 +81,7 @@ def enqueue(session: Session, owner: Owner, document_id: UUID) -> None:
 async def enqueue_async(session: AsyncSession, document_id: UUID) -> JobAccepted:
     accepted: JobAccepted = await bare.enqueue(session, document_id=document_id)
     accepted = await with_keywords_async.enqueue(session, document_id=document_id)
+    batch: BatchAccepted = await bare.enqueue_many(session, [{"document_id": document_id}])
     await bare_async.enqueue(session, document_id=document_id, wrong=1)  # E: wrong
     unawaited: JobAccepted = bare.enqueue(session, document_id=document_id)  # E: Awaitable
     return accepted

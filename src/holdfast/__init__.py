@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from holdfast.errors import (
         ChildFailed,
         HoldfastError,
+        IdempotencyConflict,
         InvalidArguments,
         JobCancelled,
         PermanentError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         StaleAttempt,
         StepChanged,
     )
-    from holdfast.jobs.accepted import JobAccepted
+    from holdfast.jobs.accepted import BatchAccepted, JobAccepted
     from holdfast.jobs.context import JobContext
     from holdfast.jobs.keys import Owner
     from holdfast.jobs.spawning import Child, ChildResult
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
     from holdfast.states import JobStatus
 
 _HOMES = {
+    "BatchAccepted": "jobs.accepted",
     "Child": "jobs.spawning",
     "ChildFailed": "errors",
     "ChildResult": "jobs.spawning",
     "Holdfast": "app",
     "HoldfastError": "errors",
+    "IdempotencyConflict": "errors",
     "InvalidArguments": "errors",
     "JobAccepted": "jobs.accepted",
     "JobCancelled": "errors",
@@ -55,11 +58,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchAccepted",
     "Child",
     "ChildFailed",
     "ChildResult",
     "Holdfast",
     "HoldfastError",
+    "IdempotencyConflict",
     "InvalidArguments",
     "JobAccepted",
     "JobCancelled",
