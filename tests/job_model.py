@@ -84,13 +84,17 @@ class Model:
         is_sent = not delay and queue not in self.paused
         self.jobs[job_id] = Job(queue, priority, self.now + delay, is_sent, max_crashes, **ends)
 
-    def claim(self, job_id, worker, process, lease):
+    def may_start(self, job_id):
         job = self.jobs[job_id]
         is_late = job.deadline is not None and job.deadline <= self.now
         begins_late = job.start_by is not None and job.start_by <= self.now and not job.attempts
         waits = job.run_at > self.now or job.awaited is not None or job.queue in self.paused
-        if job.status != QUEUED or is_late or begins_late or waits:
+        return job.status == QUEUED and not (is_late or begins_late or waits)
+
+    def claim(self, job_id, worker, process, lease):
+        if not self.may_start(job_id):
             return None
+        job = self.jobs[job_id]
         job.status = PROCESSING
         job.attempts.append(Attempt(worker, process))
         job.worker, job.process, job.lease_ends = worker, process, self.now + lease
