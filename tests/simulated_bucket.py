@@ -1,4 +1,7 @@
-"""An S3 of one bucket, as far as uploads need it (Amazon S3 API reference): multipart, GET and DELETE."""
+"""An S3 of one bucket, as far as uploads need it (Amazon S3 API reference).
+
+Multipart uploads, GET, DELETE, and ListObjectsV2 with three objects to a page.
+"""
 
 import hashlib
 import re
@@ -6,6 +9,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+PAGE = 3
 
 
 @contextmanager
@@ -60,13 +65,27 @@ def _handler(objects):
             self._answer(200, b"", ETag=f'"{hashlib.md5(body).hexdigest()}"')
 
         def do_GET(self):
-            path, _ = self._target()
-            if path in objects:
+            path, query = self._target()
+            if "list-type" in query:
+                self._answer(200, self._page(path.rstrip("/"), query))
+            elif path in objects:
                 self._answer(
                     200, objects[path], ETag='"x"', **{"Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"}
                 )
             else:
                 self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+
+        def _page(self, bucket, query):
+            start = f"{bucket}/{query['prefix'][0]}"
+            after = query.get("continuation-token", [""])[0]
+            found = sorted(path for path in objects if path.startswith(start) and path > after)
+            listed = "".join(
+                f"<Contents><Key>{path.removeprefix(f'{bucket}/')}</Key><Size>{len(objects[path])}</Size>"
+                "<LastModified>2026-11-22T10:00:00.000Z</LastModified></Contents>"
+                for path in found[:PAGE]
+            )
+            more = f"<NextContinuationToken>{found[PAGE - 1]}</NextContinuationToken>" if found[PAGE:] else ""
+            return f"<ListBucketResult>{listed}{more}</ListBucketResult>".encode()
 
         def do_DELETE(self):
             path, query = self._target()

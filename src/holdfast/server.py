@@ -1,5 +1,6 @@
 """Holdfast's own backend, composed: what `holdfast api` serves and `celery -A holdfast.celery` runs."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.ai import Embedder, HashingEmbedder, OpenAIEmbedder
@@ -26,6 +27,7 @@ def make_documents(holdfast: Holdfast) -> Documents:
         holdfast,
         storage=UploadStore(settings.storage_url or folder),
         embedder=lambda: make_embedder(settings),
+        orphans_after=timedelta(days=1) if settings.retention_days else None,
         limits=ReadLimits(
             memory_bytes=settings.read_memory_mb << 20,
             cpu_seconds=int(settings.read_seconds),

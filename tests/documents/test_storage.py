@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import socket
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -159,6 +160,31 @@ def test_bucket_keeps_an_upload_under_its_prefix(bucket, loop, tmp_path, size):
     assert bucket == {}
     with pytest.raises(FileNotFoundError):
         store.download(upload.key, tmp_path / "copy")
+
+
+def test_bucket_lists_all_its_older_uploads(bucket, loop):
+    store = UploadStore("s3://documents/holdfast")
+    bucket["/documents/holdfast/elsewhere"] = bucket["/documents/uploads/other"] = b""
+    keys = {loop.run(store.save(pieces(b"kelp"))).key for _ in range(7)}
+
+    # The simulated bucket says of each that it was stored at ten o'clock on 22 November 2026.
+    age = datetime.now(UTC) - datetime(2026, 11, 22, 10, tzinfo=UTC)
+    assert set(store.older_keys(age - timedelta(minutes=1))) == keys
+    assert list(store.older_keys(age + timedelta(minutes=1))) == []
+
+
+def test_bucket_belongs_to_the_first_database_that_claims_it(bucket):
+    assert UploadStore("s3://documents/holdfast").claim("one")
+    assert UploadStore("s3://documents/holdfast").claim("one")
+    assert not UploadStore("s3://documents/holdfast").claim("other")
+    assert UploadStore("s3://documents/another").claim("other")
+
+
+def test_bucket_that_is_away_is_neither_listed_nor_claimed(s3):
+    with pytest.raises(StorageUnavailable):
+        list(s3(1).older_keys(timedelta()))
+    with pytest.raises(StorageUnavailable):
+        s3(1).claim("one")
 
 
 def test_bucket_keeps_nothing_of_an_upload_that_breaks_off(bucket, loop):

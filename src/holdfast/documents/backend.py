@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from holdfast.app import Holdfast
 from holdfast.documents import library, search, vector_index
 from holdfast.documents.ingestion import Ingestion, IngestResult, Uploaded, pipeline_of
 from holdfast.documents.library import Generation
+from holdfast.documents.orphans import remove_orphans
 from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import Upload, UploadStore
 from holdfast.documents.vector_index import INDEX_ABOVE, INDEX_TASK, IndexResult
@@ -32,16 +34,20 @@ from holdfast.jobs.storable import storable_text
 
 log = logging.getLogger(__name__)
 
+ORPHANS_TASK = "remove_orphaned_uploads"
+
 
 class Documents:
     """An owner's documents: accepted, ingested by a job, listed, searched and deleted.
 
     Args:
-        holdfast: where the tasks `ingest_document` and `index_vectors` are registered.
+        holdfast: where the tasks `ingest_document`, `index_vectors` and `remove_orphaned_uploads` are
+            registered.
         storage: where uploads are kept.
         embedder: makes the embedder of a process when it is first needed.
         limits: what reading one document may cost.
         index_above: how many chunks a collection may have until its vectors are indexed.
+        orphans_after: how old an upload that nobody needs is when it is removed; `None` keeps them all.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class Documents:
         embedder: Callable[[], Embedder],
         limits: ReadLimits | None = None,
         index_above: int = INDEX_ABOVE,
+        orphans_after: timedelta | None = timedelta(days=1),
     ) -> None:
         self.storage = storage
         self._database = holdfast.database
@@ -66,6 +73,9 @@ class Documents:
         )
         self.ingest_document = register(self._ingest_document)
         self.index_vectors = holdfast.task(name=INDEX_TASK, retries=30)(self._index_vectors)
+        if orphans_after is not None:
+            self._orphans_after = orphans_after
+            holdfast.task(name=ORPHANS_TASK, cron="47 3 * * *", priority=9)(self._remove_orphaned_uploads)
 
     async def accept(
         self,
@@ -234,6 +244,10 @@ class Documents:
                 session, document_id, pipeline, embedder.dimensions, above=self._index_above
             ):
                 self.index_vectors.enqueue(session)
+
+    def _remove_orphaned_uploads(self, job: JobContext) -> int:
+        """Remove uploads that nobody needs any more."""
+        return remove_orphans(job, self._database, self.storage, age=self._orphans_after)
 
     def _index_vectors(self, _job: JobContext) -> IndexResult:
         """Make the vector indexes that large collections lack, and drop those nobody needs."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -24,6 +23,7 @@ from holdfast.documents.library import Generation
 from holdfast.documents.models import Document
 from holdfast.documents.reading import Chunk, Part, ReadLimits, read_document, split
 from holdfast.documents.reading import Document as OpenDocument
+from holdfast.documents.scratch import scratch_folder
 from holdfast.documents.spool import ChunkSpool
 from holdfast.documents.storage import UploadStore
 from holdfast.errors import DocumentError, JobCancelled, ProviderError, StorageUnavailable
@@ -116,8 +116,8 @@ class Ingestion:
 
     def _make(self, job: JobContext, uploaded: Uploaded, document: Document) -> tuple[Facts, int]:
         """Write the upload's generation; returns its facts and what it cost in tokens."""
-        with TemporaryDirectory(prefix="holdfast-") as folder:
-            upload, spool = Path(folder) / "upload", ChunkSpool(Path(folder) / "chunks")
+        with scratch_folder() as folder:
+            upload, spool = folder / "upload", ChunkSpool(folder / "chunks")
             self._download(uploaded, upload)
             facts = self._read(job, uploaded, document.name, upload, spool)
             return facts, self._write(job, uploaded, document.collection_id, spool)

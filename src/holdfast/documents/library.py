@@ -124,7 +124,7 @@ def delete_documents(
     such documents.
     """
     query = (
-        select(Document.id)
+        select(Document.id, Document.storage_key)
         .join(Collection, Collection.id == Document.collection_id)
         .where(Collection.owner_id == owner_id)
         # Locked in one order, so that two deletions wait for each other and not crosswise.
@@ -135,14 +135,17 @@ def delete_documents(
         query = query.where(Document.id == document_id)
     if collection is not None:
         query = query.where(Collection.name == collection)
-    document_ids = session.scalars(query).all()
-    if not document_ids:
+    documents = session.execute(query).all()
+    if not documents:
         return None
+    document_ids = [document_id for document_id, _ in documents]
     jobs = session.execute(_ingestions(owner_id, document_ids).order_by(Job.id)).all()
     for job_id, _ in jobs:
         store.cancel(session, job_id)
     session.execute(delete(Document).where(Document.id.in_(document_ids)))
-    return [key for _, key in jobs]
+    # The job of the active upload may have been deleted when it was old.
+    active = {key for _, key in documents if key is not None}
+    return [*active.union(key for _, key in jobs)]
 
 
 def older_uploads(session: Session, owner_id: UUID | None, generation: Generation) -> list[str]:

@@ -1,9 +1,9 @@
 """Where uploads are kept: a local folder, or an S3, Google Cloud or Azure bucket, through obstore."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,8 @@ from holdfast.jobs.process import PerProcess
 # A part at a time and one on its way: what one upload holds in memory. S3 takes parts from 5 MiB on.
 _PART_BYTES: Final = 5 << 20
 _PARTS_UNDER_WAY: Final = 1
+# Whose store this is: what removes uploads that nobody needs must not meet those of another database.
+_MARK: Final = "holdfast-database"
 # A bucket that is away is told within seconds, not after obstore's three minutes: an upload's client waits,
 # and a job is tried again later anyway. An endpoint in plain HTTP, such as MinIO next door, is the operator's
 # choice and needs no second setting.
@@ -125,6 +127,38 @@ class UploadStore:
                     file.write(part)
         except BaseError as error:
             raise _unavailable("read", error) from error
+
+    def older_keys(self, age: timedelta) -> Iterator[str]:
+        """The keys of the uploads that were stored longer ago than `age`, in no order.
+
+        Raises:
+            StorageUnavailable: the store refused or could not be reached.
+        """
+        until = datetime.now(UTC) - age
+        try:
+            for page in obstore.list(self._store.get(), "uploads", chunk_size=1_000):
+                yield from (found["path"] for found in page if found["last_modified"] < until)
+        except BaseError as error:
+            raise _unavailable("listed", error) from error
+
+    def claim(self, name: str) -> bool:
+        """Mark the store as that of the database of this name; `False`: it is marked as another's.
+
+        Raises:
+            StorageUnavailable: the store refused or could not be reached.
+        """
+        try:
+            return self._mark(name.encode()) == name.encode()
+        except BaseError as error:
+            raise _unavailable("claimed", error) from error
+
+    def _mark(self, mark: bytes) -> bytes:
+        store = self._store.get()
+        try:
+            return bytes(obstore.get(store, _MARK).bytes())
+        except FileNotFoundError:
+            obstore.put(store, _MARK, mark)
+            return mark
 
     def _open(self) -> ObjectStore:
         try:
