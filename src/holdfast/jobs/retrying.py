@@ -77,7 +77,8 @@ def retry(
         renew: makes the new job's arguments out of the dead one's; called when a job is about to be made.
 
     Raises:
-        NotRetryable: the job has not ended, or has completed; or another job continues its steps just now.
+        NotRetryable: the job has not ended, has completed, or was deleted; or another job continues its steps
+            just now.
         InvalidArguments: the arguments do not fit the task any more.
         IdempotencyConflict: the key stands for another request.
     """
@@ -117,11 +118,17 @@ def _new_job(task: Task[..., Any], args: Mapping[str, Any], dead: Job, asked: Re
 
 
 def _lock_origin(session: Session, dead: Job) -> UUID:
-    """Keep others from continuing the same steps until the transaction ends; returns whose they are."""
+    """Keep others from continuing the same steps until the transaction ends; returns whose they are.
+
+    Both jobs are kept from being deleted as well.
+    """
     origin_id = dead.origin_id or dead.id
-    locked = session.execute(select(Job.id).where(Job.id == origin_id).with_for_update(key_share=True))
+    both = select(Job.id).where(Job.id.in_({origin_id, dead.id})).order_by(Job.id)
+    locked = session.scalars(both.with_for_update(key_share=True)).all()
+    if dead.id not in locked:
+        raise NotRetryable("The job was deleted.")
     # The steps of an origin that was deleted are gone with it.
-    return dead.id if locked.scalar_one_or_none() is None else origin_id
+    return origin_id if origin_id in locked else dead.id
 
 
 def _check_alone(session: Session, origin_id: UUID) -> None:
