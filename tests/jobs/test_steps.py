@@ -423,6 +423,23 @@ def test_slow_step_is_saved_before_the_task_goes_on(submit, attempt, saved):
     assert seen == [2, 4, 6]
 
 
+def test_quick_step_that_waited_is_saved_before_the_task_goes_on(submit, attempt, saved):
+    """Whatever it waited for may have been paid for."""
+    seen = []
+
+    async def ask() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    async def work(job: JobContext) -> None:
+        for _ in range(3):
+            await job.step("ask", ask)
+            seen.append(len(await asyncio.to_thread(saved, job.id)))
+
+    attempt(submit(work))
+    assert seen == [1, 2, 3]
+
+
 def test_function_not_known_to_be_quick_starts_when_all_before_it_is_saved(submit, attempt, saved):
     seen = []
 

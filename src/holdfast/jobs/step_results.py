@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from holdfast.errors import PermanentError
@@ -30,7 +30,7 @@ class ResultType:
     def __init__(self, name: str, annotation: Any) -> None:  # noqa: ANN401 - whatever stands there
         self._name = name
         try:
-            self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+            self._adapter = _adapter(annotation)
         except PydanticUserError as error:
             raise _invalid(
                 f"{name}: the return annotation {annotation!r} cannot be stored: {error}"
@@ -97,6 +97,16 @@ def _as_jsonb_counts(literal: str) -> float:
     if "e+" in literal:
         return int(Decimal(literal))
     return float(literal) or 0.0
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - whatever stands there
+    try:
+        # Where nothing is annotated Pydantic would turn NaN into null without a word.
+        return TypeAdapter(annotation, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        return TypeAdapter(annotation)
 
 
 def _source(function: Callable[..., Any]) -> Callable[..., Any]:

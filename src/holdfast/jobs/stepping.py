@@ -57,8 +57,9 @@ class StepMethods:
         in a thread, one with `async def` on the event loop.
 
         The result is what the function's return annotation says, as Pydantic stores it, and it is given to
-        the task as it was stored, the first time too. A step that failed is not saved. One that took 10 ms or
-        more is durable before it is given back; a quicker one is written within 50 ms, with others.
+        the task as it was stored, the first time too. A step that failed is not saved. One that waited for
+        anything, or took 10 ms or more, is durable before it is given back; one that has merely computed is
+        written within 50 ms, with others.
 
         Args:
             name: of the step, 200 characters at most.

@@ -3,8 +3,9 @@
 What is promised, whatever is killed when:
 
 - a step is saved only by the attempt that holds the job, and never a later one without every earlier one;
-- a step that took 10 ms or more is durable before its result is given to the task. A quicker one is saved
-  within 50 ms, together with others; a crash before that makes it run again, with all that followed it;
+- a step whose function waited for anything, or took 10 ms or more, is durable before its result is given to
+  the task. One that was quick and has merely computed is saved within 50 ms, together with others; a crash
+  before that makes it compute again;
 - a function that is not known to be quick starts when all steps before it are durable. What it does outside
   then rests on nothing that a crash could change;
 - a transaction, too, and the end of the attempt come after all steps before them, however it ends.
@@ -26,6 +27,7 @@ from holdfast.errors import StaleAttempt
 from holdfast.jobs import saved_steps
 from holdfast.jobs.database import Database
 from holdfast.jobs.fingerprints import function_part, name_of
+from holdfast.jobs.measured import Measured, measure, measure_async
 from holdfast.jobs.patience import patiently
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.saved_steps import NewStep, Place, SavedStep
@@ -41,7 +43,7 @@ MAX_SECONDS_BEHIND: Final = 0.05
 THREADS: Final = 64
 
 _threads = PerProcess(lambda: ThreadPoolExecutor(THREADS, "holdfast-step"))
-# The functions that took less than `SLOW_SECONDS` when they last ran here.
+# The functions that took less than `SLOW_SECONDS` and did not wait when they last ran here.
 _quick: set[bytes] = set()
 _is_inside: ContextVar[bool] = ContextVar("holdfast_is_inside_a_step", default=False)
 
@@ -59,6 +61,15 @@ def check_no_loop(name: str) -> None:
     except RuntimeError:
         return
     raise misuse(f"{name}_sync would block the event loop; an async def task awaits job.{name}.")
+
+
+async def _measured(call: Call) -> Measured:
+    if call.is_async:
+        return await measure_async(call.run)
+    ran = await in_thread(measure, call.run)
+    if inspect.isawaitable(ran.value):  # such as `lambda: client.get(url)`
+        return await measure_async(lambda: ran.value)
+    return ran
 
 
 class Steps:
@@ -96,9 +107,7 @@ class Steps:
             if saved is None:
                 if self._must_flush(call):
                     await self.flush_async()
-                began = time.monotonic()
-                value = await (call.run() if call.is_async else in_thread(call.run))
-                saved = self._keep(call, await value if inspect.isawaitable(value) else value, began)
+                saved = self._keep(call, await _measured(call))
                 if self._must_flush(call):
                     await self.flush_async()
             return call.load(saved)
@@ -112,8 +121,7 @@ class Steps:
             if saved is None:
                 if self._must_flush(call):
                     self.flush()
-                began = time.monotonic()
-                saved = self._keep(call, call.run(), began)
+                saved = self._keep(call, measure(call.run))
                 if self._must_flush(call):
                     self.flush()
             return call.load(saved)
@@ -230,9 +238,9 @@ class Steps:
             wait_for_futures([self._line.last])
         return self._line.failure
 
-    def new(self, call: Call, result: str, began: float) -> NewStep:
-        """The step of a function that ended just now, as it is saved."""
-        claim, ended = self._claim, time.monotonic()
+    def new(self, call: Call, result: str, seconds: float) -> NewStep:
+        """The step of a function that took so long and ended just now, as it is saved."""
+        claim = self._claim
         return NewStep(
             job_id=claim.id,
             attempt=claim.attempt,
@@ -240,14 +248,14 @@ class Steps:
             place=call.place,
             fingerprint=call.fingerprint,
             result=result,
-            seconds=ended - began,
-            ended_at=ended,
+            seconds=seconds,
+            ended_at=time.monotonic(),
         )
 
-    def _keep(self, call: Call, value: object, began: float) -> SavedStep:
-        step = self.new(call, call.result.dump(value), began)
-        function = function_part(call.fingerprint)
-        (_quick.add if step.seconds < SLOW_SECONDS else _quick.discard)(function)
+    def _keep(self, call: Call, ran: Measured) -> SavedStep:
+        step = self.new(call, call.result.dump(ran.value), ran.seconds)
+        is_quick = ran.seconds < SLOW_SECONDS and not ran.has_waited
+        (_quick.add if is_quick else _quick.discard)(function_part(call.fingerprint))
         with self._lock:
             if self._is_closed:
                 raise StaleAttempt

@@ -98,7 +98,7 @@ class Transact:
         return None
 
     def _new(self, value: object, began: float) -> NewStep:
-        return self._steps.new(self._call, self._call.result.dump(value), began)
+        return self._steps.new(self._call, self._call.result.dump(value), time.monotonic() - began)
 
     def _save(self, session: Session, step: NewStep) -> bool:
         (verdict,) = saved_steps.save(session, [step])
