@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from factories import ERROR, claim_job, job_row
-from holdfast.jobs import store
+from holdfast.errors import NotRetryable
+from holdfast.jobs import retrying, store
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Job
@@ -204,3 +205,14 @@ async def test_job_of_another_key_is_forbidden_and_an_unknown_one_not_found(clie
 
 async def test_steps_are_kept_or_dropped_and_nothing_else(client, make):
     assert_problem(await retry(client, make("failed"), steps="maybe"), 422, "invalid_request")
+
+
+async def test_job_that_was_deleted_meanwhile_is_not_retried(session, make, task):
+    job_id = make("failed")
+    dead = session.get(Job, job_id)
+    session.expunge(dead)
+    session.execute(delete(Job).where(Job.id == job_id))
+    session.commit()
+    with pytest.raises(NotRetryable, match="deleted"):
+        retrying.retry(session, task, dead, retrying.RetryRequest(job_id))
+    assert count_jobs(session) == 0

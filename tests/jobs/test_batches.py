@@ -134,6 +134,20 @@ def test_largest_batch_takes_few_statements_and_leaves_most_to_the_relay(
         assert sorted(waiting_jobs(client, redis_prefix)) == accepted.job_ids[:HANDED_OVER]
 
 
+def test_batch_for_a_queue_without_room_is_left_to_the_relay(holdfast, session, task):
+    gauge = holdfast.outbox._gauge.get()
+    gauge.tell("walls", None)  # the broker is away
+    accepted = enqueue_many(session, task, walls(3))
+    assert [job_row(session, job_id)["sent_at"] for job_id in accepted.job_ids] == [None] * 3
+
+
+def test_jobs_of_one_transaction_are_handed_over_up_to_a_limit(session, task):
+    task.enqueue_many(session, walls(HANDED_OVER - 1))
+    task.enqueue_many(session, walls(3))
+    session.commit()
+    assert session.scalar(select(func.count(Job.sent_at))) == HANDED_OVER
+
+
 def test_same_batch_under_one_key_is_made_once(session, task, owner):
     first = enqueue_many(session, task, walls(3), owner=owner, idempotency_key="k")
     again = enqueue_many(session, task, walls(3), owner=owner, idempotency_key="k")

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
 from uuid import UUID
 
@@ -233,14 +233,15 @@ class Task(Generic[P, R]):
         first = self._admitted(session, batch.first)
         if known := batches.begin(session, first):
             return known
-        if not first.is_handed_over:
-            return batches.complete(session, batch, handed_over=0)
-        others = islice(batch.job_ids, 1, batches.HANDED_OVER)
-        room = takewhile(lambda _: self.outbox.has_room(session, first.queue, first.priority), others)
-        handed_over = [first.id, *room]
-        for job_id in handed_over:
-            self.outbox.send_after_commit(session, Delivery(job_id, first.task, first.queue, first.priority))
-        return batches.complete(session, batch, handed_over=len(handed_over))
+        handed_over = 0
+        if first.is_handed_over:
+            for job_id in islice(batch.job_ids, batches.HANDED_OVER):
+                if handed_over and not self.outbox.has_room(session, first.queue, first.priority):
+                    break
+                delivery = Delivery(job_id, first.task, first.queue, first.priority)
+                self.outbox.send_after_commit(session, delivery)
+                handed_over += 1
+        return batches.complete(session, batch, handed_over=handed_over)
 
     def new_job(
         self, arguments: Mapping[str, Any], options: JobOptions, *, request: JsonValue = None
