@@ -74,9 +74,9 @@ class CeleryCarrier:
             if redis is not None:
                 redis.keep(_SIGN)
 
-    def reserve(self, what: str, pause: timedelta) -> bool:
-        """Whether nobody has reserved this for such a pause; always so where the broker is not Redis."""
-        return self._reserve(what, pause, otherwise=True)
+    def reserve(self, what: str, pause: timedelta, *, renew: bool = False) -> bool:
+        """Whether nobody has reserved this, which it then is; always so where the broker is not Redis."""
+        return self._reserve(what, pause, otherwise=True, renew=renew)
 
     def workers_that_know(self, task: str) -> Sequence[str]:
         """The workers that answer within a second and have this task."""
@@ -89,10 +89,10 @@ class CeleryCarrier:
             worker for worker, tasks in answers.items() if task in {name.split(" ")[0] for name in tasks}
         )
 
-    def _reserve(self, what: str, pause: timedelta, *, otherwise: bool) -> bool:
+    def _reserve(self, what: str, pause: timedelta, *, otherwise: bool, renew: bool = False) -> bool:
         with self._channel() as channel:
             redis = RedisBroker.of(channel)
-            return otherwise if redis is None else redis.reserve(what, pause)
+            return otherwise if redis is None else redis.reserve(what, pause, renew=renew)
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:

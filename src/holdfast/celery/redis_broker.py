@@ -39,10 +39,11 @@ class RedisBroker:
         lists = (self._ask("LRANGE", key, 0, -1) for key in self._keys(queue))
         return {UUID(orjson.loads(message)["headers"]["id"]) for messages in lists for message in messages}
 
-    def reserve(self, what: str, pause: timedelta) -> bool:
-        """Whether nobody has reserved this for such a pause; it is then reserved."""
-        milliseconds = int(pause.total_seconds() * 1_000)
-        return self._ask("SET", self._own(what), "", "NX", "PX", milliseconds) is not None
+    def reserve(self, what: str, pause: timedelta, *, renew: bool = False) -> bool:
+        """Whether nobody has reserved this, or it is renewed; it then is, for such a pause."""
+        expiry = ("PX", int(pause.total_seconds() * 1_000))
+        condition = () if renew else ("NX",)
+        return self._ask("SET", self._own(what), "", *expiry, *condition) is not None
 
     def keep(self, what: str) -> None:
         """Reserve this until Redis forgets it."""

@@ -5,6 +5,7 @@ dies that had taken it. See docs/decisions/0008-the-broker-window.md.
 """
 
 import logging
+import time
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -19,8 +20,10 @@ log = logging.getLogger(__name__)
 UNSTARTED = timedelta(seconds=5)
 # One that is younger may still be on its way.
 ON_ITS_WAY = timedelta(seconds=1)
-# How often all relays together look closely: it costs them the reading of every message that waits.
+# How often all relays together look closely: it costs them the reading of every message that waits. Where
+# many queues are full that takes longer, and they rest so many times as long afterwards.
 LOOKING = timedelta(seconds=4)
+REST = 20
 # More than the windows of all priorities hold, so that what waits in the broker is seen whole.
 LIMIT = 25_000
 
@@ -55,7 +58,11 @@ class Losses:
             return lost
         if not self._suspects and not self._carrier.reserve("look", LOOKING):
             return 0
+        began = time.monotonic()
         missing = self._missing(UNSTARTED)
+        rest = timedelta(seconds=(time.monotonic() - began) * REST)
+        if rest > LOOKING:
+            self._carrier.reserve("look", rest, renew=True)
         confirmed, self._suspects = self._suspects & missing, missing - self._suspects
         lost = self._mark_unsent(confirmed, UNSTARTED)
         if lost:

@@ -68,8 +68,11 @@ class Carrier(Protocol):
         """Leave a sign in the broker that goes when it forgets."""
         ...
 
-    def reserve(self, what: str, pause: timedelta) -> bool:
-        """Whether nobody has reserved this for such a pause; it is then reserved, where the broker can."""
+    def reserve(self, what: str, pause: timedelta, *, renew: bool = False) -> bool:
+        """Whether nobody has reserved this; it then is, for such a pause, where the broker can do that.
+
+        With `renew` it is the one who reserved it that asks for another pause from now on.
+        """
         ...
 
     def workers_that_know(self, task: str) -> Sequence[str]:

@@ -43,6 +43,19 @@ _LIST = text("""
         UNION ALL
         SELECT (SELECT min(queue) FROM holdfast.jobs WHERE status = 'queued' AND queue > with_jobs.name)
         FROM with_jobs WHERE with_jobs.name IS NOT NULL
+    ), shelves AS (
+        (
+            SELECT queue, priority, run_at FROM holdfast.jobs
+            WHERE status = 'queued' AND sent_at IS NULL AND awaited_ids IS NULL
+            ORDER BY queue, priority, run_at LIMIT 1
+        )
+        UNION ALL
+        SELECT following.* FROM shelves CROSS JOIN LATERAL (
+            SELECT queue, priority, run_at FROM holdfast.jobs AS job
+            WHERE status = 'queued' AND sent_at IS NULL AND awaited_ids IS NULL
+                AND (job.queue, job.priority) > (shelves.queue, shelves.priority)
+            ORDER BY queue, priority, run_at LIMIT 1
+        ) AS following
     ), at_work AS (
         SELECT queue AS name, count(*) AS jobs FROM holdfast.jobs WHERE status = 'processing' GROUP BY queue
     ), taken AS (
@@ -64,12 +77,7 @@ _LIST = text("""
         ) AS counted
     ) AS queued
     CROSS JOIN LATERAL (
-        SELECT min(first.run_at) AS run_at FROM generate_series(0, 9) AS each(priority) CROSS JOIN LATERAL (
-            SELECT run_at FROM holdfast.jobs
-            WHERE status = 'queued' AND sent_at IS NULL AND awaited_ids IS NULL
-                AND queue = names.name AND priority = each.priority AND run_at <= now()
-            ORDER BY run_at LIMIT 1
-        ) AS first
+        SELECT min(run_at) AS run_at FROM shelves WHERE queue = names.name AND run_at <= now()
     ) AS unsent
     CROSS JOIN LATERAL (
         SELECT min(run_at) AS run_at FROM (
