@@ -42,6 +42,7 @@ class Job:
     times_out_at: int | None = None
     is_asked_to_stop: bool = False
     awaited: list | None = None
+    wakes_on_failure: bool = False
     result: object = None
     error: str | None = None
     progress: int | None = None
@@ -146,14 +147,28 @@ class Model:
         self._keep(job, progress)
         return True
 
-    def suspend(self, key, awaited, progress):
+    def suspend(self, key, awaited, progress, *, wakes_on_failure):
         if not (job := self.holder(key)):
             return False
         job.leave(AttemptOutcome.SUSPENDED, QUEUED, may_stop=True)
         job.awaited = None if job.status == CANCELLED else awaited
+        job.wakes_on_failure = wakes_on_failure
         job.is_sent = False
         self._keep(job, progress)
         return True
+
+    def can_go_on(self, job_id):
+        """Whether a job that waits for others has to wait no more."""
+        job = self.jobs[job_id]
+        if job.awaited is None:
+            return False
+        found = [self.jobs[each].status for each in job.awaited]
+        is_failed = FAILED in found or CANCELLED in found
+        return all(status.is_terminal for status in found) or (job.wakes_on_failure and is_failed)
+
+    def wake(self, job_id, *, is_sent):
+        job = self.jobs[job_id]
+        job.awaited, job.run_at, job.is_sent = None, self.now, is_sent
 
     def stop(self, key, progress):
         if not (job := self.holder(key)):

@@ -24,8 +24,27 @@ from databases import conninfo, copied_database
 from factories import new_job
 from holdfast.chaos import history
 from holdfast.chaos.ledger import Ledger, read_history
-from holdfast.jobs import leases, queues, sending, store
-from holdfast.jobs.waiting import Shelf
+from holdfast.jobs import children, leases, queues, sending, store
+from job_happenings import (
+    HOURS,
+    OFTEN,
+    OPERATIONS,
+    PRIORITIES,
+    PROCESSES,
+    PROGRESS,
+    QUEUES,
+    SELDOM,
+    WORKERS,
+    a_claim,
+    a_holder,
+    a_job,
+    a_shelf,
+    a_waiting_job,
+    key_of,
+    operation,
+    some_claims,
+    some_jobs,
+)
 from job_model import Model
 
 # Long enough that the seconds which a test takes decide nothing.
@@ -33,77 +52,6 @@ UNIT = timedelta(hours=1)
 SLACK = 0.25
 LEASE = 2
 MAX_JOBS = 5
-
-ALL_QUEUES = ["default", "gpu"]
-ALL_PRIORITIES = [0, 5]
-QUEUES = st.sampled_from(ALL_QUEUES)
-PRIORITIES = st.sampled_from(ALL_PRIORITIES)
-WORKERS = st.sampled_from(["worker-1", "worker-2"])
-PROCESSES = st.sampled_from([1, 2])
-PROGRESS = st.none() | st.integers(0, 9)
-HOURS = st.sampled_from([0, 0, 1, 3])
-SELDOM = st.sampled_from([*[None] * 8, 1, 3])
-OFTEN = st.sampled_from([None, 1, 3])
-
-
-def a_job(machine):
-    """Any job; more often than not one that has not ended."""
-    jobs = machine.model.jobs
-    unfinished = [job_id for job_id, job in jobs.items() if not job.status.is_terminal]
-    return _one_of(list(jobs), unfinished)
-
-
-def a_waiting_job(machine):
-    """Any job; more often than not one that may start."""
-    jobs = machine.model.jobs
-    return _one_of(list(jobs), *[[job_id for job_id in jobs if machine.model.may_start(job_id)]] * 3)
-
-
-def some_jobs(machine):
-    return st.lists(a_job(machine), min_size=1, max_size=2)
-
-
-def a_claim(machine):
-    """Any claim that was ever made; most often of a job that runs, under this claim or a later one."""
-    jobs = machine.model.jobs
-    running = [claim for claim in machine.claims if jobs[claim.id].status == "processing"]
-    stale = [claim for claim in running if jobs[claim.id].attempt != claim.attempt]
-    return _one_of(machine.claims, running, stale)
-
-
-def some_claims(machine):
-    return st.lists(a_claim(machine), min_size=1, max_size=3)
-
-
-def a_shelf(machine):
-    """Where jobs may stand that the broker was not told of."""
-    jobs = [job for job in machine.model.jobs.values() if job.status == "queued" and not job.is_sent]
-    every = [Shelf(queue, priority) for queue in ALL_QUEUES for priority in ALL_PRIORITIES]
-    return _one_of(every, [Shelf(job.queue, job.priority) for job in jobs])
-
-
-def a_holder(machine):
-    """A worker with some of its processes."""
-    live = [(job.worker, {job.process}) for job in machine.model.jobs.values() if job.worker]
-    return _one_of([("worker-1", {1, 2}), ("worker-2", {1}), ("worker-2", {2})], live)
-
-
-def _one_of(everything, *preferred):
-    return st.one_of(*(st.sampled_from(some) for some in preferred if some), st.sampled_from(everything))
-
-
-OPERATIONS = []
-
-
-def operation(*, weight=1, **arguments):
-    """Register what may happen, and what it is given: strategies, or functions that give one."""
-
-    def register(method):
-        OPERATIONS.extend([(method, arguments)] * weight)
-        return method
-
-    return register
-
 
 COMPARED = (
     *("queue", "priority", "status", "attempt", "failures", "crashes", "worker", "process"),
@@ -234,48 +182,70 @@ class Store(RuleBasedStateMachine):
 
     @operation(weight=3, some=some_claims, current=st.integers(0, 9))
     def save_progress(self, some, current):
-        keys = {_key(claim) for claim in some}
+        keys = {key_of(claim) for claim in some}
         self.write(lambda s: store.save_progress(s, {key: _progress(current) for key in keys}))
         self.model.save_progress(dict.fromkeys(keys, current))
 
     @operation(claim=a_claim)
     def hold(self, claim):
-        held = self.write(lambda s: store.hold(s, *_key(claim)))
-        assert held == (self.model.holder(_key(claim)) is not None)
+        held = self.write(lambda s: store.hold(s, *key_of(claim)))
+        assert held == (self.model.holder(key_of(claim)) is not None)
 
     @operation(weight=2, claim=a_claim, result=st.none() | st.integers(), progress=PROGRESS)
     def complete(self, claim, result, progress):
         done = self.write(lambda s: store.complete(s, claim, result, _progress(progress)))
-        assert done == self.model.complete(_key(claim), result, progress)
+        assert done == self.model.complete(key_of(claim), result, progress)
 
     @operation(weight=2, claim=a_claim, progress=PROGRESS)
     def fail(self, claim, progress):
         done = self.write(lambda s: store.fail(s, claim, _error("failed"), _progress(progress)))
-        assert done == self.model.fail(_key(claim), "failed", progress)
+        assert done == self.model.fail(key_of(claim), "failed", progress)
 
     @operation(weight=3, claim=a_claim, delay=HOURS)
     def retry_later(self, claim, delay):
         done = self.write(lambda s: store.retry_later(s, claim, _error("retried"), delay * UNIT))
-        assert done == self.model.retry_later(_key(claim), "retried", delay)
+        assert done == self.model.retry_later(key_of(claim), "retried", delay)
 
     @operation(weight=3, claim=a_claim, progress=PROGRESS)
     def hand_back(self, claim, progress):
-        done = self.write(lambda s: store.hand_back(s, *_key(claim), _progress(progress)))
-        assert done == self.model.hand_back(_key(claim), progress)
+        done = self.write(lambda s: store.hand_back(s, *key_of(claim), _progress(progress)))
+        assert done == self.model.hand_back(key_of(claim), progress)
 
-    @operation(weight=2, claim=a_claim, awaited=some_jobs, progress=PROGRESS)
-    def suspend(self, claim, awaited, progress):
-        done = self.write(
-            lambda s: store.suspend(s, claim, awaited, _progress(progress), wakes_on_failure=False)
-        )
-        assert done == self.model.suspend(_key(claim), awaited, progress)
+    @operation(weight=3, claim=a_claim, awaited=some_jobs, progress=PROGRESS, wakes_on_failure=st.booleans())
+    def suspend(self, claim, awaited, progress, *, wakes_on_failure):
+        how = {"wakes_on_failure": wakes_on_failure}
+        done = self.write(lambda s: store.suspend(s, claim, awaited, _progress(progress), **how))
+        assert done == self.model.suspend(key_of(claim), awaited, progress, **how)
 
     @operation(weight=2, claim=a_claim, progress=PROGRESS)
     def stop(self, claim, progress):
         done = self.write(lambda s: store.stop(s, claim, _progress(progress)))
-        assert done == self.model.stop(_key(claim), progress)
+        assert done == self.model.stop(key_of(claim), progress)
 
     # -- others write
+
+    @operation(job_id=a_job)
+    def wake(self, job_id):
+        delivery = self.write(lambda s: children.wake(s, job_id))
+        assert (delivery is not None) == self.model.can_go_on(job_id)
+        if delivery:
+            self.model.wake(job_id, is_sent=True)
+
+    @operation(limit=st.sampled_from([1, 10]))
+    def wake_waiting(self, limit):
+        able = [job_id for job_id in self.model.jobs if self.model.can_go_on(job_id)]
+        waiting = self.awaiting()
+        woken = self.write(lambda s: children.wake_waiting(s, limit=limit))
+        assert woken == min(limit, len(able))
+        gone = waiting - self.awaiting()
+        assert gone <= set(able)
+        assert len(gone) == woken
+        for job_id in gone:
+            self.model.wake(job_id, is_sent=False)
+
+    def awaiting(self):
+        query = text("SELECT id FROM holdfast.jobs WHERE awaited_ids IS NOT NULL")
+        return set(self.write(lambda s: s.scalars(query).all()))
 
     @operation(weight=2, job_id=a_job)
     def cancel(self, job_id):
@@ -346,10 +316,6 @@ class Store(RuleBasedStateMachine):
     def teardown(self):
         found = history.check(read_history(self.ledger), is_over=False)
         assert not found, "\n".join(map(str, found))
-
-
-def _key(claim):
-    return claim.id, claim.attempt
 
 
 def _progress(current):
