@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import batches, children, idempotency, leases, queries, sending, store, waiting
+from holdfast.jobs import batches, children, idempotency, leases, queries, queues, sending, store, waiting
 from holdfast.jobs.waiting import Shelf
 from holdfast.states import JobStatus
 
@@ -77,8 +77,11 @@ def session(engine):
         yield session
 
 
-def plan_of(session, work):
-    """How PostgreSQL runs the last statement that `work` executes: its nodes, inner ones included."""
+def plan_of(session, work, after=lambda session: None):
+    """How PostgreSQL runs the last statement that `work` executes: its nodes, inner ones included.
+
+    `after` is what goes before it in the same transaction.
+    """
     statements = []
 
     def remember(connection, cursor, statement, parameters, context, executemany):
@@ -86,11 +89,13 @@ def plan_of(session, work):
 
     event.listen(session.bind, "before_cursor_execute", remember)
     try:
+        after(session)
         work(session)
     finally:
         event.remove(session.bind, "before_cursor_execute", remember)
     session.rollback()
     statement, parameters = statements[-1]
+    after(session)
     plan = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
     session.rollback()
     return list(nodes(plan[0]["Plan"]))
@@ -115,6 +120,13 @@ def nodes(node):
         pytest.param("jobs_unsent_idx", waiting.due_shelves, id="shelves"),
         pytest.param("jobs_unsent_idx", lambda s: sending.take_unsent(s, SHELF, limit=100), id="unsent"),
         pytest.param("jobs_unsent_idx", lambda s: sending.take_overdue(s, SHELF), id="overdue"),
+        pytest.param("jobs_unsent_idx", queues.list_queues, id="queues"),
+        pytest.param("jobs_waiting_idx", lambda s: children.wake_waiting(s, limit=100), id="wake waiting"),
+        pytest.param(
+            "jobs_parent_idx",
+            lambda s: children.cancel_descendants(s, [some_job(s, JobStatus.PROCESSING)]),
+            id="cancel descendants",
+        ),
         pytest.param("jobs_sent_idx", lambda s: waiting.sent_backlog(s, "default", limit=100), id="sent"),
         pytest.param(
             "jobs_sent_idx",
@@ -193,6 +205,27 @@ def list_jobs(session, **where):
 
 def some_parent(session):
     return session.execute(text("SELECT min(id::text)::uuid FROM holdfast.jobs")).scalar_one()
+
+
+def test_first_of_many_jobs_are_not_sorted_out_before_the_table_is_analyzed(admin, engines, template):
+    with copied_database(admin, engines.database_url, template) as url:
+        engine = create_engine(url)
+        with Session(engine) as session:
+            session.execute(
+                text(
+                    "INSERT INTO holdfast.jobs (id, task, queue, priority, args, max_attempts)"
+                    " SELECT gen_random_uuid(), 'work', 'default', 5, '{}', 4 FROM generate_series(1, 20000)"
+                )
+            )
+            session.commit()
+            for take in (
+                lambda s: sending.take_unsent(s, SHELF, limit=100),
+                lambda s: sending.take_overdue(s, SHELF),
+            ):
+                plan = plan_of(session, take, after=lambda s: sending.lock_queue(s, "default"))
+                assert "jobs_unsent_idx" in {node.get("Index Name") for node in plan}
+                assert "Sort" not in {node["Node Type"] for node in plan}
+        engine.dispose()
 
 
 def some_job(session, status):
