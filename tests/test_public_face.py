@@ -39,7 +39,7 @@ SNIPPET = """
 from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from holdfast import BatchAccepted, Holdfast, JobAccepted, JobContext, Owner
+from holdfast import BatchAccepted, Child, ChildResult, Holdfast, JobAccepted, JobContext, Owner
 
 holdfast = Holdfast()
 
@@ -77,6 +77,47 @@ def enqueue(session: Session, owner: Owner, document_id: UUID) -> None:
     bare_async.enqueue(session, document_id=document_id, style=3)  # E: style
     bare.enqueue(session)  # E: document_id
     bare.enqueue("session", document_id=document_id)  # E: overload
+
+def read(document_id: UUID) -> str:
+    return ""
+
+async def count(words: str) -> int:
+    return len(words)
+
+def write(session: Session, words: str) -> int:
+    return len(words)
+
+async def write_async(session: AsyncSession, words: str) -> float:
+    return len(words)
+
+@holdfast.task
+async def parent(job: JobContext, document_id: UUID) -> int:
+    words: str = await job.step("read", read, document_id)
+    number: int = await job.step("count", count, words=words)
+    number = await job.step("count", count, words, key=number)
+    number = await job.transact("write", write, words)
+    exact: float = await job.transact("write", write_async, words, key="exact")
+    number = await job.step("read", read, document_id)  # E: overload
+    number = await job.transact("write", write_async, words)  # E: overload
+    await job.step("read", read, words)  # E: overload
+    await job.step("count", count)  # E: overload
+    await job.transact("write", write, document_id)  # E: overload
+    child: Child[str] = await job.spawn(bare, document_id=document_id)
+    texts: list[str] = await job.gather(child, child)
+    ended: list[ChildResult[str]] = await job.gather(child, on_failure="collect")
+    number = await job.gather(child)  # E: assignment
+    await job.spawn(bare, document_id=document_id, wrong=1)  # E: wrong
+    async for place, text in job.track(texts):
+        number, words = place, text
+    return number
+
+@holdfast.task
+def sync_parent(job: JobContext, document_id: UUID) -> list[str]:
+    number: int = job.step_sync("read", read, document_id)  # E: assignment
+    number = job.transact_sync("write", write, "words")
+    number = job.transact_sync("write", write, "words", key=1)
+    job.step_sync("read", read, 1)  # E: overload
+    return job.gather_sync(job.spawn_sync(bare_async, document_id=document_id))
 
 async def enqueue_async(session: AsyncSession, document_id: UUID) -> JobAccepted:
     accepted: JobAccepted = await bare.enqueue(session, document_id=document_id)
@@ -126,7 +167,7 @@ def test_importing_a_module_with_tasks_connects_to_nothing(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-def test_types_of_enqueue_follow_those_of_the_task(tmp_path):
+def test_types_follow_those_of_tasks_and_steps(tmp_path):
     module = tmp_path / "user_module.py"
     module.write_text(SNIPPET)
     mypy = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--hide-error-context"]
