@@ -4,12 +4,14 @@ import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from operator import index
 from typing import Any, TypeVar
 from uuid import UUID
 
 from holdfast.errors import JobCancelled, StaleAttempt
 from holdfast.jobs.database import Database
+from holdfast.jobs.ending import Ending
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.spawning import ChildMethods
@@ -45,7 +47,8 @@ class JobContext(StepMethods, ChildMethods):
         self._database = database
         claim = running.claim
         writer = writer or PerProcess(lambda: StepWriter(database)).get
-        self._steps = Steps(claim, database, writer, self.check_cancelled)
+        lost = partial(running.tell, Ending.STALE)
+        self._steps = Steps(claim, database, writer, self.check_cancelled, lost)
         self._waits = {}
         self.log = _JobLog(logging.getLogger(f"holdfast.task.{claim.task}"), {"job": claim.id})
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from holdfast.errors import StaleAttempt
 from holdfast.jobs.database import Database
 from holdfast.jobs.steps import Steps
 
@@ -67,4 +66,4 @@ class FencedTransaction(AbstractContextManager[Session], AbstractAsyncContextMan
 
     def _check(self, session: Session) -> None:
         if not self._hold(session):
-            raise StaleAttempt
+            raise self._steps.stale()

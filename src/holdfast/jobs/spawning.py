@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from holdfast.errors import ChildFailed, InvalidArguments, PermanentError, StaleAttempt
+from holdfast.errors import ChildFailed, InvalidArguments, PermanentError
 from holdfast.jobs import children, store
 from holdfast.jobs.children import ChildState
 from holdfast.jobs.database import Database
@@ -196,7 +196,7 @@ class ChildMethods:
         if unfinished := _unfinished(states):
             children.cancel(session, unfinished)
             if not store.hold(session, *self._running.key):
-                raise StaleAttempt
+                raise self._steps.stale()
 
 
 def _wait(states: Sequence[ChildState], on_failure: OnFailure) -> Suspension | None:

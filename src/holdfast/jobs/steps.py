@@ -80,16 +80,23 @@ class Steps:
         database: where saved steps are read from.
         writer: gives that of this process.
         check: raises if the task should stop.
+        on_stale: called when it is found that the job has moved on.
     """
 
     def __init__(
-        self, claim: Claim, database: Database, writer: Callable[[], StepWriter], check: Callable[[], None]
+        self,
+        claim: Claim,
+        database: Database,
+        writer: Callable[[], StepWriter],
+        check: Callable[[], None],
+        on_stale: Callable[[], object],
     ) -> None:
         self._claim = claim
         self.origin_id = claim.origin_id or claim.id
         self._database = database
         self._writer = writer
         self._check = check
+        self._on_stale = on_stale
         self.places = Places()
         self._line = Line()
         self._saved: dict[Place, SavedStep] = {}
@@ -176,6 +183,11 @@ class Steps:
         self._check()
         if self._line.failure is not None:
             raise self._line.failure
+
+    def stale(self) -> StaleAttempt:
+        """The error of an attempt that finds that it has lost its job, which is told to leave by it."""
+        self._on_stale()
+        return StaleAttempt()
 
     async def look_async(self, place: Place) -> SavedStep | None:
         """As `look`; only what has to wait for PostgreSQL leaves the event loop."""

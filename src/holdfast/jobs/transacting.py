@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from holdfast.errors import StaleAttempt
 from holdfast.jobs import saved_steps
 from holdfast.jobs.database import Database
 from holdfast.jobs.patience import patiently, patiently_async
@@ -103,7 +102,7 @@ class Transact:
     def _save(self, session: Session, step: NewStep) -> bool:
         (verdict,) = saved_steps.save(session, [step])
         if verdict is Verdict.STALE:
-            raise StaleAttempt
+            raise self._steps.stale()
         return verdict is Verdict.SAVED
 
     def _taken(self) -> SavedStep:
