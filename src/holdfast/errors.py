@@ -194,9 +194,10 @@ class StepChanged(PermanentError):
     code = "step_changed"
 
     def __init__(self, name: str, key: str, changed: Sequence[str]) -> None:
+        what = " and another ".join(changed)
         super().__init__(
-            f"Step {name!r} (key {key!r}) was saved with another {' and other '.join(changed)}, by earlier "
-            "code or by code that is not the same in each attempt. Bring the old code back and retry the job, "
+            f"Step {name!r} (key {key!r}) was saved with another {what}, by earlier code or by "
+            "code that is not the same in each attempt. Bring the old code back and retry the job, "
             "or give the step a new name, or retry the job without its steps."
         )
         self.name, self.key, self.changed = name, key, tuple(changed)
