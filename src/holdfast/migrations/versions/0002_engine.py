@@ -32,7 +32,9 @@ def upgrade() -> None:
     _create_batches()
     for name, kind in _NEW_COLUMNS:
         op.add_column("jobs", sa.Column(name, kind, nullable=True), schema="holdfast")
-    waking: sa.Column[bool] = sa.Column("wakes_on_failure", sa.Boolean(), server_default=sa.text("false"), nullable=False)
+    waking: sa.Column[bool] = sa.Column(
+        "wakes_on_failure", sa.Boolean(), server_default=sa.text("false"), nullable=False
+    )
     op.add_column("jobs", waking, schema="holdfast")
     op.add_column("attempts", sa.Column("process", sa.Integer(), nullable=True), schema="holdfast")
     _change_constraints()
