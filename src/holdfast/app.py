@@ -12,19 +12,22 @@ from holdfast.celery.configuration import CelerySettings
 from holdfast.celery.job_task import celery_task
 from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
-from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, worker_step
+from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, WorkerParts, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.cron import Cron, Missed
 from holdfast.jobs.database import Database
+from holdfast.jobs.options import duration
 from holdfast.jobs.outbox import Outbox
+from holdfast.jobs.outcome import Decision
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.relay import Relay
 from holdfast.jobs.retention import Retention
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.schedules import Scheduler
+from holdfast.jobs.stopping import StopSign, Timetable
 from holdfast.jobs.task import Task, TaskOptions
 from holdfast.live import ProgressReader, ProgressWriter
 from holdfast.retry import Backoff, RetryPolicy
@@ -49,7 +52,12 @@ class TaskKeywords(TypedDict, total=False):
         backoff: `fixed`, or `exponential` to double the delay each time.
         jitter: draw each delay between zero and its full length.
         max_retry_delay: seconds that `exponential` comes to at most; 3600 if not given.
+        retry_on: the exceptions that are worth a retry; all if not given.
+        dont_retry_on: exceptions that are not, even if they are among those.
         max_crashes: how many lost workers end a job as poisonous; 3 if not given.
+        timeout: seconds that an attempt may take; it then counts as failed, with the code `timeout`.
+        deadline: seconds from its submission after which a job ends, with the code `deadline_exceeded`.
+        start_by: seconds from its submission within which a job must start; it ends as `expired` if not.
         exposed: any API key may ask for it over HTTP by its name, with arguments of its choice; False if not
             given. Not `public`: a key is needed all the same.
         cron: run it by the clock as well, by an expression of five fields such as `0 3 * * *`; its arguments
@@ -67,7 +75,12 @@ class TaskKeywords(TypedDict, total=False):
     backoff: Backoff
     jitter: bool
     max_retry_delay: float
+    retry_on: tuple[type[BaseException], ...]
+    dont_retry_on: tuple[type[BaseException], ...]
     max_crashes: int
+    timeout: timedelta | float
+    deadline: timedelta | float
+    start_by: timedelta | float
     exposed: bool
     cron: str
     timezone: str
@@ -111,13 +124,25 @@ class Holdfast:
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
-        self._runner = Runner(self.database, self._show_progress)
+        self._ended_by_force: dict[UUID, Decision] = {}
+        sign, timetable = StopSign(), Timetable(self.settings.shutdown)
+        self._runner = Runner(self.database, self._show_progress, sign, timetable)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
-        keeping = Database(lambda: required(self.urls.database_url), pool_size=4, silence_seconds=5)
+        keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
         relay, scheduler = Relay(keeping, carrier), Scheduler(keeping, self.tasks)
         consumption = Consumption(carrier, keeping)
-        step = worker_step(relay, scheduler, consumption, keeping, self._identity)
-        self.celery.steps["worker"].add(step)
+        parts = WorkerParts(
+            relay,
+            scheduler,
+            consumption,
+            keeping,
+            self._identity,
+            self.tasks,
+            sign,
+            timetable,
+            on_kill=self._ended_by_force.__setitem__,
+        )
+        self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(
             [SurviveBrokerLoss, consumer_step(consumption, relay.unknown_tasks)]
         )
@@ -171,7 +196,7 @@ class Holdfast:
     def _add(self, name: str, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
         task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
         self.tasks.add(task)
-        self.celery.register_task(celery_task(task, self._runner, self._identity))
+        self.celery.register_task(celery_task(task, self._runner, self._identity, self._ended_by_force))
         return task
 
     def _add_retention(self, age: timedelta) -> None:
@@ -208,6 +233,8 @@ def _options(keywords: TaskKeywords) -> TaskOptions:
         backoff=keywords.get("backoff", "fixed"),
         max_delay=timedelta(seconds=keywords.get("max_retry_delay", 3600)),
         jitter=keywords.get("jitter", False),
+        retry_on=keywords.get("retry_on"),
+        dont_retry_on=keywords.get("dont_retry_on", ()),
     )
     return TaskOptions(
         keywords.get("queue", "default"),
@@ -216,6 +243,9 @@ def _options(keywords: TaskKeywords) -> TaskOptions:
         keywords.get("max_crashes", 3),
         exposed=keywords.get("exposed", False),
         cron=_cron(keywords),
+        timeout=duration(keywords.get("timeout")),
+        deadline=duration(keywords.get("deadline")),
+        start_by=duration(keywords.get("start_by")),
     )
 
 

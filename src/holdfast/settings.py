@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     retention_days: int = Field(
         30, ge=0, description="How long finished jobs are kept, and uploads nobody needs; 0 for ever."
     )
+    shutdown_seconds: float = Field(
+        25, gt=0, description="How long a worker takes to end at most, from the signal to its exit."
+    )
 
     storage_url: str | None = Field(
         None, description="Where uploads go: s3://bucket/prefix, gs://, az://, file:///; local if unset."
@@ -86,6 +89,11 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """`lease_seconds` as a duration."""
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def shutdown(self) -> timedelta:
+        """`shutdown_seconds` as a duration."""
+        return timedelta(seconds=self.shutdown_seconds)
 
     @property
     def has_provider(self) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import (
+    ConfigurationError,
     DocumentError,
     InvalidArguments,
     JobCancelled,
@@ -18,14 +19,17 @@ from holdfast.errors import (
     ProviderError,
     Retry,
     StaleAttempt,
+    TimedOut,
 )
 from holdfast.jobs.ending import Ending
+from holdfast.jobs.interruption import Interruption
 from holdfast.jobs.outcome import (
     MAX_MESSAGE,
     MAX_TRACEBACK,
     Abandon,
     Complete,
     Fail,
+    HandBack,
     Raised,
     RetryLater,
     Stop,
@@ -116,6 +120,103 @@ def test_last_failure_ends_the_job(exception, code):
     decision = decided(exception, LAST)
     assert isinstance(decision, Fail)
     assert (decision.error["code"], decision.error["attempt"]) == (code, 4)
+
+
+def failing_on_the_way_out(told):
+    """What a task raises whose `finally` block fails when it is told to leave."""
+    try:
+        try:
+            raise told
+        finally:
+            raise OSError("could not clean up")
+    except OSError as error:
+        return error
+
+
+LEFT_WITH = [asyncio.CancelledError(), Interruption(), JobCancelled()]
+WAYS_OUT = [
+    *LEFT_WITH,
+    *map(failing_on_the_way_out, LEFT_WITH),
+    BaseExceptionGroup("", [asyncio.CancelledError()]),
+]
+
+
+@pytest.mark.parametrize("exception", WAYS_OUT, ids=repr)
+@pytest.mark.parametrize(
+    ("ending", "decision"),
+    [(Ending.CANCELLED, Stop()), (Ending.SHUTDOWN, HandBack()), (Ending.STALE, Abandon())],
+)
+def test_attempt_that_leaves_when_it_is_told_ends_for_that_reason(exception, ending, decision):
+    assert decided(exception, ending=ending) == decision
+
+
+@pytest.mark.parametrize("exception", WAYS_OUT, ids=repr)
+def test_attempt_that_took_too_long_is_a_failure_like_others(exception):
+    decision = decided(exception, replace(FIRST, time_left=timedelta(seconds=90)), ending=Ending.TIMEOUT)
+    assert isinstance(decision, RetryLater)
+    assert decision.error["code"] == "timeout"
+    assert "90 s" in decision.error["message"]
+    last = decided(exception, LAST, ending=Ending.TIMEOUT)
+    assert isinstance(last, Fail)
+    assert last.error["code"] == "timeout"
+
+
+def test_job_past_its_deadline_is_not_tried_again():
+    decision = decided(Interruption(), ending=Ending.DEADLINE)
+    assert isinstance(decision, Fail)
+    assert decision.error["code"] == "deadline_exceeded"
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_what_a_task_says_of_its_job_goes_before_why_it_had_to_leave(ending):
+    assert isinstance(decided(PermanentError("no"), ending=ending), Fail)
+    assert isinstance(decided(Retry("later"), ending=ending), RetryLater)
+
+
+def test_failure_that_has_nothing_to_do_with_the_sign_to_leave_is_a_failure():
+    assert isinstance(decided(ValueError("no"), ending=Ending.SHUTDOWN), RetryLater)
+
+
+@pytest.mark.parametrize(("left", "is_late"), [(MINUTE, True), (MINUTE * 1.5, False)])
+def test_retry_that_could_only_start_after_the_deadline_fails_now(left, is_late):
+    decision = decide(Raised(ValueError("no")), FIRST, POLICY, deadline_left=left)
+    assert isinstance(decision, Fail) is is_late
+    assert decision.error["code"] == ("deadline_exceeded" if is_late else "task_error")
+    assert "ValueError: no" in decision.error["message"]
+
+
+CAREFUL = replace(POLICY, retry_on=(OSError, TimedOut), dont_retry_on=(FileNotFoundError,))
+
+
+@pytest.mark.parametrize(
+    ("exception", "is_retried"),
+    [
+        (ConnectionError("reset"), True),
+        (FileNotFoundError("gone"), False),
+        (ValueError("no"), False),
+        (Retry("asked for"), True),
+        (ProviderError("503", retryable=True), False),
+        (PermanentError("no"), False),
+    ],
+)
+def test_policy_names_the_errors_that_are_worth_a_retry(exception, is_retried):
+    decision = decide(Raised(exception), FIRST, CAREFUL)
+    assert isinstance(decision, RetryLater) is is_retried
+
+
+@pytest.mark.parametrize(("named", "is_retried"), [((), True), ((TimedOut,), False)])
+def test_policy_may_name_the_timeout_as_well(named, is_retried):
+    policy = replace(POLICY, dont_retry_on=named)
+    decision = decide(Raised(Interruption()), FIRST, policy, ending=Ending.TIMEOUT)
+    assert isinstance(decision, RetryLater) is is_retried
+
+
+@pytest.mark.parametrize("named", [("OSError",), (OSError("an instance"),), (int,)])
+def test_policy_that_names_no_exceptions_is_refused(named):
+    with pytest.raises(ConfigurationError, match="name exceptions"):
+        RetryPolicy(retry_on=named)
+    with pytest.raises(ConfigurationError, match="name exceptions"):
+        RetryPolicy(dont_retry_on=named)
 
 
 def test_attempts_lost_with_their_worker_use_up_no_retry():

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
 from holdfast.jobs import batches, children, idempotency, leases, queries, queues, sending, store, waiting
+from holdfast.jobs.lateness import end_late
+from holdfast.jobs.overdue import overdue_attempts
 from holdfast.jobs.waiting import Shelf
 from holdfast.states import JobStatus
 
@@ -29,7 +31,7 @@ def engine(admin, engines, template):
             finish_many(session, owners)
             relate_some(session, owners[0])
             for number in range(20):
-                queue_job(session, sent=number % 2 == 0, owner_id=owners[0])
+                queue_job(session, sent=number % 2 == 0, owner_id=owners[0], deadline=timedelta(hours=1))
                 start_job(session, owner_id=owners[0])
             session.execute(text("ANALYZE holdfast.jobs"))
             session.commit()
@@ -140,6 +142,11 @@ def nodes(node):
         ),
         pytest.param("jobs_sent_idx", lambda s: sending.mark_queue_unsent(s, "default"), id="queue unsent"),
         pytest.param("jobs_processing_idx", lambda s: leases.rescue_expired(s, limit=100), id="rescue"),
+        pytest.param(
+            "jobs_processing_idx", lambda s: leases.hand_back_all(s, worker="gone"), id="hand back all"
+        ),
+        pytest.param("jobs_processing_idx", lambda s: overdue_attempts(s, worker=WORKER), id="overdue"),
+        pytest.param("jobs_late_idx", lambda s: end_late(s, limit=100), id="late"),
         pytest.param(
             "jobs_processing_idx",
             lambda s: leases.renew(s, [PROCESS], worker=WORKER, lease=LEASE),

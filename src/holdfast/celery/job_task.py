@@ -1,6 +1,6 @@
 """A Holdfast task as Celery sees it: an ordinary task that takes a job's id."""
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, assert_never
 from uuid import UUID
@@ -23,6 +23,25 @@ class JobFailed(Exception):
 
 class JobRequest(Request):
     """A delivery in the worker's main process."""
+
+    # Celery's types leave out the half of what it calls here.
+    _announce_revoked: Any
+    _context: Any
+    task: Any
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ANN401
+        """Its attempt failed, or its process is lost: killed, perhaps, because it did not leave."""
+        match self.task.ended_by_force.pop(UUID(self.id), None):
+            case Fail(error):
+                _replace(exc_info, JobFailed(f"{error['code']}: {error['message']}"))
+            case RetryLater(error, _, delay):
+                retry = Retry(error["message"], when=datetime.now(UTC) + delay)
+                _replace(exc_info, retry)
+                self.task.backend.mark_as_retry(self.id, retry, request=self._context)
+            case Stop():
+                self._announce_revoked("terminated", True, "SIGKILL", False)
+                return
+        super().on_failure(exc_info, send_failed_event, return_ok)
 
     def acknowledge(self) -> None:
         """Tell the broker that the message was dealt with, unless the connection it came by is gone."""
@@ -57,6 +76,7 @@ class JobTask(CeleryTask[[str], JsonValue]):
     runner: ClassVar[Runner]
     definition: ClassVar[Task[..., Any]]
     worker: ClassVar[Callable[[], Worker]]
+    ended_by_force: ClassVar[MutableMapping[UUID, Decision]]
 
     def run(self, job_id: str) -> JsonValue:
         """Run the job; the return value or exception is what Celery's result backend keeps for an hour."""
@@ -82,15 +102,28 @@ class JobTask(CeleryTask[[str], JsonValue]):
         assert_never(decision)
 
 
-def celery_task(definition: Task[..., Any], runner: Runner, worker: Callable[[], Worker]) -> JobTask:
-    """The Celery task that runs jobs of a Holdfast task."""
+def celery_task(
+    definition: Task[..., Any],
+    runner: Runner,
+    worker: Callable[[], Worker],
+    ended_by_force: MutableMapping[UUID, Decision],
+) -> JobTask:
+    """The Celery task that runs jobs of a Holdfast task.
+
+    What is decided of a job whose process is then killed is to be left in `ended_by_force`.
+    """
     attributes = {
         "name": definition.name,
         "definition": definition,
         "runner": runner,
         "worker": staticmethod(worker),
+        "ended_by_force": ended_by_force,
         "abstract": False,
         "__doc__": definition.__doc__,
     }
     made: JobTask = type(definition.name, (JobTask,), attributes)()
     return made
+
+
+def _replace(exc_info: Any, error: Exception) -> None:  # noqa: ANN401 - Celery's own kind
+    exc_info.type, exc_info.exception, exc_info.traceback = type(error), error, str(error)

@@ -3,16 +3,24 @@
 import os
 import secrets
 import socket
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from celery import bootsteps, signals
 from celery.worker import state
 
 from holdfast.celery.liveness import Consumption
+from holdfast.celery.shutdown import Shutdown
 from holdfast.jobs.database import Database
+from holdfast.jobs.enforcer import Enforcer
+from holdfast.jobs.outcome import Decision
+from holdfast.jobs.registry import Registry
 from holdfast.jobs.relay import Relay, WorkerThreads
 from holdfast.jobs.schedules import Scheduler
+from holdfast.jobs.stopping import StopSign, Timetable
 from holdfast.jobs.workers import Worker, WorkerFacts
 
 
@@ -35,24 +43,58 @@ class Identity:
         return self._worker
 
 
-def worker_step(
-    relay: Relay, scheduler: Scheduler, consumption: Consumption, database: Database, identity: Identity
-) -> type[bootsteps.StartStopStep]:
-    """A Celery bootstep that runs what `WorkerThreads` runs, as long as the worker runs."""
+@dataclass(frozen=True)
+class WorkerParts:
+    """What a worker's main process is made of.
+
+    Attributes:
+        database: with connections that no user code can hold.
+        tasks: by whose policies attempts are ended.
+        sign: what tells the worker's processes of its shutdown.
+        timetable: of the shutdown.
+        on_kill: told of a job and what was decided, just before the process is killed that has it.
+    """
+
+    relay: Relay
+    scheduler: Scheduler
+    consumption: Consumption
+    database: Database
+    identity: Identity
+    tasks: Registry
+    sign: StopSign
+    timetable: Timetable
+    on_kill: Callable[[UUID, Decision], object]
+
+
+def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
+    """A bootstep that runs what `WorkerThreads` runs as long as the worker does, and ends that in time."""
 
     class WorkerStep(bootsteps.StartStopStep):
         requires = ("celery.worker.components:Pool",)
 
         def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
             super().__init__(parent, **options)
+            worker, consumption = parts.identity(), parts.consumption
+            parts.sign.open()
             self._threads = WorkerThreads(
-                relay, scheduler, consumption.look, database, identity(), lambda: _facts(parent, consumption)
+                parts.relay,
+                parts.scheduler,
+                consumption.look,
+                parts.database,
+                worker,
+                lambda: _facts(parent, consumption),
+                Enforcer(worker, parts.tasks, parts.on_kill).round,
+            )
+            self._shutdown = Shutdown(
+                parent, worker.name, parts.database, parts.sign, parts.timetable, self._threads.stop
             )
 
-        def start(self, parent: object) -> None:
+        def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's worker
             # The end of a warm shutdown. `stop` would come before that of the pool, which waits for the
             # running jobs as long as they take, and their leases have to be kept all the while.
             signals.worker_shutdown.connect(self._end, sender=parent)
+            signals.worker_shutting_down.connect(self._shutdown.begin, sender=parent.hostname)
+            self._shutdown.start()
             self._threads.start()
 
         def stop(self, _parent: object) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import concurrent.futures
-import io
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -43,6 +43,7 @@ class LoopBody:
         self._loop = loop
         self._left: concurrent.futures.Future[object] = concurrent.futures.Future()
         self._task: asyncio.Task[object] | None = None
+        self._cancelled: asyncio.CancelledError | None = None
         self._is_stopped = False
         self._stopped_at = 0.0
 
@@ -75,21 +76,29 @@ class LoopBody:
 
     def stack(self) -> str:
         """Where it is, as a traceback shows it."""
-        text = io.StringIO()
-        if self._task is not None:
-            self._task.print_stack(file=text)
-        return text.getvalue()
+        # `Task.get_stack` ends at the first coroutine, which is ours.
+        waiting: Any = None if self._task is None else self._task.get_coro()
+        frames = []
+        while (frame := getattr(waiting, "cr_frame", None)) is not None:
+            frames.append((frame, frame.f_lineno))
+            waiting = waiting.cr_await
+        return "".join(traceback.StackSummary.extract(iter(frames)).format())
 
     async def _await(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
         self._task = asyncio.current_task()
         if self._is_stopped:  # the sign came before
             raise asyncio.CancelledError
-        return await coroutine()
+        try:
+            return await coroutine()
+        except asyncio.CancelledError as error:
+            # A future forgets with what, and thereby where, it was cancelled.
+            self._cancelled = error
+            raise
 
     def _hand_on(self, running: concurrent.futures.Future[object]) -> None:
         with suppress(concurrent.futures.InvalidStateError):
             if running.cancelled():
-                self._left.set_exception(concurrent.futures.CancelledError())
+                self._left.set_exception(self._cancelled or concurrent.futures.CancelledError())
             elif (error := running.exception()) is not None:
                 self._left.set_exception(error)
             else:

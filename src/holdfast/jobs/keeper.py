@@ -36,6 +36,7 @@ class Keeper:
         worker: whose leases they are.
         facts: what to say of it with each beat.
         on_rescue: called when jobs went back to the queue.
+        duty: what else to do with each beat, once whoever lives has had time to say so.
     """
 
     def __init__(
@@ -44,11 +45,13 @@ class Keeper:
         worker: Worker,
         facts: Callable[[], WorkerFacts],
         on_rescue: Callable[[], object],
+        duty: Callable[[Session], object] = lambda _session: None,
     ) -> None:
         self._database = database
         self._worker = worker
         self._facts = facts
         self._on_rescue = on_rescue
+        self._duty = duty
         self._connection: Connection | None = None
         self._locked: int | None = None
         self._last_contact: float | None = None
@@ -67,6 +70,7 @@ class Keeper:
                 self._note_contact(began)
                 if time.monotonic() >= self._settled_from:
                     rescued += self._rescue(session)
+                    self._duty(session)
         except SQLAlchemyError:
             self.close()
             raise

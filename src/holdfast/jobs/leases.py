@@ -67,6 +67,36 @@ def rescue_from_processes(
     return _rescue(session, (Job.worker == worker) & Job.process.in_(processes), limit)
 
 
+def hand_back_all(session: Session, *, worker: str) -> list[UUID]:
+    """Queue all jobs that a worker holds again, as `store.hand_back` does one; returns their ids.
+
+    For a worker that ends. A job that somebody has locked is passed by.
+    """
+    chosen = (
+        select(Job.id)
+        .where(Job.worker == worker, Job.status == JobStatus.PROCESSING)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    stopped = Job.cancel_requested_at.is_not(None)
+    left = (
+        update(Job)
+        .where(Job.id.in_(once(chosen)), Job.status == JobStatus.PROCESSING)
+        .values(
+            status=case((stopped, JobStatus.CANCELLED.value), else_=JobStatus.QUEUED.value),
+            completed_at=case((stopped, func.now())),
+            sent_at=None,
+            **statements.UNLEASED,
+        )
+        .returning(Job.id, Job.attempt)
+        .cte("left_job")
+    )
+    closed = statements.close_attempts(left, AttemptOutcome.HANDED_BACK, None)
+    ids = list(session.scalars(closed.returning(Attempt.job_id)))
+    if ids:
+        children.cancel_orphans(session, ids)
+    return ids
+
+
 def _rescue(session: Session, which: ColumnElement[bool], limit: int) -> list[UUID]:
     chosen = (
         select(Job.id)

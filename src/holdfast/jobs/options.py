@@ -14,6 +14,8 @@ from holdfast.jobs.keys import Owner
 from holdfast.jobs.storable import check_storable
 
 PRIORITIES: Final = range(10)
+# The limits in time of a job, as task and enqueue call them.
+LIMITS: Final = ("timeout", "deadline", "start_by")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,9 @@ class JobOptions:
     priority: int | None = None
     metadata: Mapping[str, JsonValue] | None = None
     idempotency_key: str | None = None
+    timeout: timedelta | float | None = None
+    deadline: timedelta | float | None = None
+    start_by: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.run_at is not None:
@@ -34,9 +39,18 @@ class JobOptions:
             raise InvalidArguments(f"run_at must have a time zone, and {self.run_at} has none.")
         if self.priority is not None and self.priority not in PRIORITIES:
             raise InvalidArguments(f"priority is 0 (first) to 9 (last), not {self.priority}.")
+        self._check_limits()
         if self.idempotency_key is not None:
             check_key(self.idempotency_key)
         check_metadata(self.metadata)
+
+    def _check_limits(self) -> None:
+        for name in LIMITS:
+            limit = duration(getattr(self, name))
+            if limit is not None and limit <= timedelta():
+                raise InvalidArguments(f"{name} is more than 0, not {limit}.")
+            if limit is not None and name != "timeout" and limit <= (self.wait or timedelta()):
+                raise InvalidArguments(f"{name} is over before the job may start, after {self.wait}.")
 
     @property
     def owner_id(self) -> UUID | None:
@@ -46,7 +60,12 @@ class JobOptions:
     @property
     def wait(self) -> timedelta | None:
         """The delay, whichever way it was given."""
-        return timedelta(seconds=self.delay) if isinstance(self.delay, int | float) else self.delay
+        return duration(self.delay)
+
+
+def duration(given: timedelta | float | None) -> timedelta | None:
+    """A duration that may be given in seconds."""
+    return timedelta(seconds=given) if isinstance(given, int | float) else given
 
 
 def check_metadata(metadata: Mapping[str, JsonValue] | None) -> None:

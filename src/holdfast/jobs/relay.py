@@ -14,6 +14,7 @@ from datetime import timedelta
 from itertools import groupby
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs import children, sending, waiting
@@ -129,6 +130,7 @@ class WorkerThreads:
         database: the keeper's; its pool is one that no user code can exhaust.
         worker: whose leases are kept.
         facts: what to say of the worker.
+        duty: what the keeper does besides.
     """
 
     def __init__(
@@ -139,9 +141,11 @@ class WorkerThreads:
         database: Database,
         worker: Worker,
         facts: Callable[[], WorkerFacts],
+        duty: Callable[[Session], object],
     ) -> None:
         self._relay = relay
-        self._keeper = Keeper(database, worker, facts, self.wake)
+        self._keeper = Keeper(database, worker, facts, self.wake, duty)
+        self._stopping = threading.Lock()
         self._stopped = threading.Event()
         self._woken = threading.Event()
         self._threads = [
@@ -167,10 +171,11 @@ class WorkerThreads:
         """End after the rounds that are under way, five seconds at most, and say that the worker ends."""
         self._stopped.set()
         self._woken.set()
-        for thread in self._threads:
-            thread.join(5)
-        if not any(thread.is_alive() for thread in self._threads):
-            self._keeper.leave()
+        with self._stopping:
+            for thread in self._threads:
+                thread.join(5)
+            if not any(thread.is_alive() for thread in self._threads):
+                self._keeper.leave()
 
     def _run(self, work: Callable[[], object], seconds: float, wait: Callable[[float], object]) -> None:
         try:

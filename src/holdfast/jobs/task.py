@@ -20,7 +20,7 @@ from holdfast.jobs.batches import NewBatch, NewItem
 from holdfast.jobs.cron import Cron
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
-from holdfast.jobs.options import PRIORITIES, JobOptions, check_metadata
+from holdfast.jobs.options import LIMITS, PRIORITIES, JobOptions, check_metadata, duration
 from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.sending import Delivery
 from holdfast.jobs.storable import check_storable, storable_json
@@ -30,7 +30,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # The parameters of `enqueue` itself; a task's own must not be called the same.
-RESERVED = frozenset({"session", "owner", "delay", "run_at", "priority", "metadata", "idempotency_key"})
+RESERVED = frozenset(
+    {"session", "owner", "delay", "run_at", "priority", "metadata", "idempotency_key", *LIMITS}
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,19 @@ class TaskOptions:
     max_crashes: int = 3
     exposed: bool = False
     cron: Cron | None = None
+    timeout: timedelta | None = None
+    deadline: timedelta | None = None
+    start_by: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.priority not in PRIORITIES:
             raise ConfigurationError(f"priority is 0 (first) to 9 (last), not {self.priority}.")
         if self.max_crashes < 1:
             raise ConfigurationError(f"max_crashes is 1 or more, not {self.max_crashes}.")
+        for name in LIMITS:
+            limit = getattr(self, name)
+            if limit is not None and limit <= timedelta():
+                raise ConfigurationError(f"{name} is more than 0, not {limit}.")
 
 
 class Task(Generic[P, R]):
@@ -82,6 +91,9 @@ class Task(Generic[P, R]):
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted: ...
@@ -96,6 +108,9 @@ class Task(Generic[P, R]):
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Awaitable[JobAccepted]: ...
@@ -109,6 +124,9 @@ class Task(Generic[P, R]):
         priority: int | None = None,
         metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted | Awaitable[JobAccepted]:
@@ -126,6 +144,9 @@ class Task(Generic[P, R]):
             metadata: JSON of the caller's, kept with the job and shown with it.
             idempotency_key: stands for this request for 24 hours: the same owner asking again for the same
                 task and arguments is given the same job, even if it has failed.
+            timeout: how long an attempt may take (seconds or timedelta); the task's own if not given.
+            deadline: how long from now the job may take in all; likewise.
+            start_by: how long from now it may wait for its first attempt; likewise.
             *args: none; the task's arguments are keywords.
             **kwargs: the task's arguments.
 
@@ -143,6 +164,9 @@ class Task(Generic[P, R]):
             priority=priority,
             metadata=metadata,
             idempotency_key=idempotency_key,
+            timeout=timeout,
+            deadline=deadline,
+            start_by=start_by,
         )
         job = self.new_job(kwargs, options)
         if isinstance(session, AsyncSession):
@@ -270,6 +294,9 @@ class Task(Generic[P, R]):
             run_at=options.run_at,
             idempotency_key=key,
             request_hash=None if key is None else idempotency.hash_request(request or {"args": args}),
+            timeout=duration(options.timeout) or self.options.timeout,
+            deadline=duration(options.deadline) or self.options.deadline,
+            start_by=duration(options.start_by) or self.options.start_by,
             metadata=options.metadata,
         )
 

@@ -157,6 +157,11 @@ def lock(session: Session, worker_id: int) -> bool:
     return bool(session.execute(select(func.pg_try_advisory_lock(WORKER_LOCK, worker_id))).scalar_one())
 
 
+def say_stopping(session: Session, name: str) -> None:
+    """Record that the worker shuts down."""
+    session.execute(update(_workers).where(_workers.c.name == name).values(stopping_at=func.now()))
+
+
 def has_settled(session: Session, settling: timedelta) -> bool:
     """Whether PostgreSQL has run that long: its restart cuts everybody's connection."""
     return bool(session.execute(_HAS_SETTLED, {"settling": settling}).scalar_one())
