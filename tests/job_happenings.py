@@ -12,6 +12,7 @@ ALL_QUEUES = ["default", "gpu"]
 ALL_PRIORITIES = [0, 5]
 QUEUES = st.sampled_from(ALL_QUEUES)
 PRIORITIES = st.sampled_from(ALL_PRIORITIES)
+MAX_JOBS = 5
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 PROCESSES = st.sampled_from([1, 2])
 PROGRESS = st.none() | st.integers(0, 9)
@@ -20,34 +21,57 @@ SELDOM = st.sampled_from([*[None] * 5, 1, 3])
 OFTEN = st.sampled_from([None, 1, 3])
 
 
-def a_job(machine):
+def any_job(machine):
     """Any job; more often than not one that has not ended."""
     jobs = machine.model.jobs
-    unfinished = [job_id for job_id, job in jobs.items() if not job.status.is_terminal]
-    return _one_of(list(jobs), unfinished)
+    return _one_of(jobs, [job_id for job_id, job in jobs.items() if not job.status.is_terminal])
 
 
-def a_waiting_job(machine):
-    """Any job; most often one that waits, and more often than not one that may start."""
-    jobs = machine.model.jobs
-    waiting = [job_id for job_id, job in jobs.items() if job.status == "queued"]
-    return _one_of(list(jobs), waiting, *[list(filter(machine.model.may_start, jobs))] * 3)
+def a_startable_job(machine):
+    return _one_of(filter(machine.model.may_start, machine.model.jobs))
+
+
+def a_parent(machine):
+    """A job that waits for others; more often than not one that need not any more."""
+    waiting = [job_id for job_id, job in machine.model.jobs.items() if job.awaited is not None]
+    return _one_of(waiting, filter(machine.model.can_go_on, waiting))
 
 
 def some_jobs(machine):
-    return st.lists(a_job(machine), min_size=1, max_size=2)
+    """What a parent waits for: those that have ended and those that have not."""
+    jobs = machine.model.jobs
+    some = _one_of(jobs, [job_id for job_id, job in jobs.items() if job.status.is_terminal])
+    return None if some is None else st.lists(some, min_size=1, max_size=2)
+
+
+def any_claim(machine):
+    """Any claim that was ever made."""
+    return _one_of(machine.claims)
 
 
 def a_claim(machine):
-    """Any claim that was ever made; most often of a job that runs, under this claim or a later one."""
+    """A claim of a job that runs, which holds it or has lost it to a later one."""
     jobs = machine.model.jobs
     running = [claim for claim in machine.claims if jobs[claim.id].status == "processing"]
-    stale = [claim for claim in running if jobs[claim.id].attempt != claim.attempt]
-    return _one_of(machine.claims, running, stale)
+    return _one_of(running, [claim for claim in running if jobs[claim.id].attempt != claim.attempt])
 
 
 def some_claims(machine):
-    return st.lists(a_claim(machine), min_size=1, max_size=3)
+    some = a_claim(machine)
+    return None if some is None else st.lists(some, min_size=1, max_size=3)
+
+
+def a_queue(machine):
+    """Where a job may come; `None` while there are enough."""
+    return QUEUES if machine.model.count_moving() < MAX_JOBS else None
+
+
+def a_paused_queue(machine):
+    return _one_of(sorted(machine.model.paused))
+
+
+def a_resumed_queue(machine):
+    return None if machine.model.paused else QUEUES
 
 
 def a_shelf(machine):
@@ -64,14 +88,16 @@ def a_holder(machine):
 
 
 def _one_of(everything, *preferred):
-    return st.one_of(*(st.sampled_from(some) for some in preferred if some), st.sampled_from(everything))
+    """One of them, and of those that are preferred as often; `None` if there are none."""
+    choices = [choice for choice in map(list, (everything, *preferred)) if choice]
+    return st.one_of(*map(st.sampled_from, choices)) if choices else None
 
 
 OPERATIONS = []
 
 
 def operation(*, weight=1, **arguments):
-    """Register what may happen, and what it is given: strategies, or functions that give one."""
+    """Register what may happen, and what it is given: strategies, or functions that give one, if there is."""
 
     def register(method):
         OPERATIONS.extend([(method, arguments)] * weight)

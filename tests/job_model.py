@@ -70,8 +70,16 @@ class Model:
         self.jobs: dict = {}
         self.paused: set[str] = set()
 
-    def count_unfinished(self):
-        return sum(not job.status.is_terminal for job in self.jobs.values())
+    def count_moving(self):
+        """How many jobs have not ended, and wait neither for others nor in vain."""
+        return sum(
+            not (job.status.is_terminal or job.awaited is not None or self.is_late(job))
+            for job in self.jobs.values()
+        )
+
+    def is_late(self, job):
+        begins_late = job.start_by is not None and job.start_by <= self.now and not job.attempts
+        return begins_late or (job.deadline is not None and job.deadline <= self.now)
 
     def holder(self, key):
         """The job, if this attempt holds it."""
@@ -87,10 +95,8 @@ class Model:
 
     def may_start(self, job_id):
         job = self.jobs[job_id]
-        is_late = job.deadline is not None and job.deadline <= self.now
-        begins_late = job.start_by is not None and job.start_by <= self.now and not job.attempts
         waits = job.run_at > self.now or job.awaited is not None or job.queue in self.paused
-        return job.status == QUEUED and not (is_late or begins_late or waits)
+        return job.status == QUEUED and not waits and not self.is_late(job)
 
     def claim(self, job_id, worker, process, lease):
         if not self.may_start(job_id):

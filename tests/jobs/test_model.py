@@ -32,14 +32,18 @@ from job_happenings import (
     PRIORITIES,
     PROCESSES,
     PROGRESS,
-    QUEUES,
     SELDOM,
     WORKERS,
     a_claim,
     a_holder,
-    a_job,
+    a_parent,
+    a_paused_queue,
+    a_queue,
+    a_resumed_queue,
     a_shelf,
-    a_waiting_job,
+    a_startable_job,
+    any_claim,
+    any_job,
     key_of,
     operation,
     some_claims,
@@ -51,8 +55,8 @@ from job_model import Model
 UNIT = timedelta(hours=1)
 SLACK = 0.25
 LEASE = 2
-MAX_JOBS = 5
 
+LATE = st.sampled_from(["complete", "fail", "stop", "hand_back", "retry"])
 COMPARED = (
     *("queue", "priority", "status", "attempt", "failures", "crashes", "worker", "process"),
     *("result", "error", "progress", "is_sent", "is_asked_to_stop"),
@@ -111,21 +115,18 @@ class Store(RuleBasedStateMachine):
     # have nothing to work on.
     @rule(data=st.data())
     def happens(self, data):
-        possible = [each for each in OPERATIONS if self.is_possible(*each)]
-        method, arguments = data.draw(st.sampled_from(possible), label="what")
-        drawn = {
-            name: data.draw(source(self) if callable(source) else source, label=name)
-            for name, source in arguments.items()
-        }
-        method(self, **drawn)
+        found = {}
 
-    def is_possible(self, method, arguments):
-        sources = set(arguments.values())
-        if method.__name__ == "enqueue":
-            return self.model.count_unfinished() < MAX_JOBS
-        if sources & {a_claim, some_claims}:
-            return bool(self.claims)
-        return bool(self.model.jobs) or not sources & {a_job, a_waiting_job, some_jobs}
+        def given(source):
+            if source not in found:
+                found[source] = source(self) if callable(source) else source
+            return found[source]
+
+        possible = st.sampled_from(OPERATIONS).filter(
+            lambda operation: all(given(source) is not None for source in operation[1].values())
+        )
+        method, arguments = data.draw(possible, label="what")
+        method(self, **{name: data.draw(given(source), label=name) for name, source in arguments.items()})
 
     def write(self, work):
         with Session(self.engine) as session:
@@ -134,8 +135,8 @@ class Store(RuleBasedStateMachine):
     # -- a job comes, waits, is taken
 
     @operation(
-        weight=8,
-        queue=QUEUES,
+        weight=5,
+        queue=a_queue,
         priority=PRIORITIES,
         delay=st.sampled_from([0, 0, 0, 0, 2]),
         max_crashes=st.integers(1, 3),
@@ -150,7 +151,8 @@ class Store(RuleBasedStateMachine):
         assert self.write(lambda s: store.enqueue(s, job))
         self.model.enqueue(job.id, queue, priority, delay, max_crashes, **limits)
 
-    @operation(weight=9, job_id=a_waiting_job, worker=WORKERS, process=PROCESSES)
+    @operation(weight=10, job_id=a_startable_job, worker=WORKERS, process=PROCESSES)
+    @operation(weight=2, job_id=any_job, worker=WORKERS, process=PROCESSES)
     def claim(self, job_id, worker, process):
         lease = LEASE * UNIT
         claim = self.write(lambda s: store.claim(s, job_id, worker=worker, process=process, lease=lease))
@@ -158,17 +160,21 @@ class Store(RuleBasedStateMachine):
         assert (claim and claim.attempt) == expected
         self.claims += [claim] if claim else []
 
-    @operation(weight=2, length=st.integers(1, 3))
+    @operation(weight=4, length=st.integers(1, 3))
     def time_passes(self, length):
         self.write(lambda s: [s.execute(statement, {"by": length * UNIT}) for statement in _SHIFT])
         self.model.now += length
 
-    @operation(queue=QUEUES)
-    def pause_or_resume(self, queue):
-        if self.model.paused:
-            (queue,) = self.model.paused
-        change = queues.resume if self.model.paused else queues.pause
-        assert self.write(lambda s: change(s, queue))
+    @operation(queue=a_resumed_queue)
+    def pause(self, queue):
+        self.change(queue, queues.pause)
+
+    @operation(weight=4, queue=a_paused_queue)
+    def resume(self, queue):
+        self.change(queue, queues.resume)
+
+    def change(self, queue, how):
+        assert self.write(lambda s: how(s, queue))
         self.model.paused ^= {queue}
         self.model.mark_unsent([job_id for job_id, job in self.model.jobs.items() if job.queue == queue])
 
@@ -222,9 +228,27 @@ class Store(RuleBasedStateMachine):
         done = self.write(lambda s: store.stop(s, claim, _progress(progress)))
         assert done == self.model.stop(key_of(claim), progress)
 
+    @operation(
+        weight=2, claim=any_claim, how=st.sampled_from(["complete", "fail", "stop", "hand_back", "retry"])
+    )
+    def write_late(self, claim, how):
+        """Whatever has become of the job."""
+        match how:
+            case "complete":
+                self.complete(claim, 1, 2)
+            case "fail":
+                self.fail(claim, 3)
+            case "stop":
+                self.stop(claim, 4)
+            case "hand_back":
+                self.hand_back(claim, 5)
+            case "retry":
+                self.retry_later(claim, 0)
+
     # -- others write
 
-    @operation(job_id=a_job)
+    @operation(weight=6, job_id=a_parent)
+    @operation(job_id=any_job)
     def wake(self, job_id):
         delivery = self.write(lambda s: children.wake(s, job_id))
         assert (delivery is not None) == self.model.can_go_on(job_id)
@@ -247,11 +271,11 @@ class Store(RuleBasedStateMachine):
         query = text("SELECT id FROM holdfast.jobs WHERE awaited_ids IS NOT NULL")
         return set(self.write(lambda s: s.scalars(query).all()))
 
-    @operation(weight=2, job_id=a_job)
+    @operation(weight=2, job_id=any_job)
     def cancel(self, job_id):
         assert self.write(lambda s: store.cancel(s, job_id)) == self.model.cancel(job_id)
 
-    @operation(limit=st.sampled_from([1, 10]))
+    @operation(weight=3, limit=st.sampled_from([1, 10]))
     def rescue_expired(self, limit):
         taken = self.write(lambda s: leases.rescue_expired(s, limit=limit))
         self.rescued(taken, limit, lambda job: job.lease_ends <= self.model.now)
@@ -284,7 +308,7 @@ class Store(RuleBasedStateMachine):
         assert all(self.model.jobs[job_id].run_at <= later for job_id in taken for later in due)
         self.model.mark_sent(taken)
 
-    @operation(job_id=a_job)
+    @operation(job_id=any_job)
     def mark_unsent(self, job_id):
         count = self.write(lambda s: sending.mark_unsent(s, [job_id]))
         assert count == self.model.mark_unsent([job_id])
