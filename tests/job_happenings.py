@@ -12,7 +12,7 @@ ALL_QUEUES = ["default", "gpu"]
 ALL_PRIORITIES = [0, 5]
 QUEUES = st.sampled_from(ALL_QUEUES)
 PRIORITIES = st.sampled_from(ALL_PRIORITIES)
-MAX_JOBS = 5
+MAX_JOBS = 4
 WORKERS = st.sampled_from(["worker-1", "worker-2"])
 PROCESSES = st.sampled_from([1, 2])
 PROGRESS = st.none() | st.integers(0, 9)
@@ -44,9 +44,10 @@ def some_jobs(machine):
     return None if some is None else st.lists(some, min_size=1, max_size=2)
 
 
-def any_claim(machine):
-    """Any claim that was ever made."""
-    return _one_of(machine.claims)
+def a_left_claim(machine):
+    """A claim of a job that waits or has ended."""
+    jobs = machine.model.jobs
+    return _one_of([claim for claim in machine.claims if jobs[claim.id].status != "processing"])
 
 
 def a_claim(machine):
