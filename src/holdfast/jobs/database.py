@@ -62,6 +62,16 @@ class Database:
         with self.session() as session, session.begin():
             yield session
 
+    @contextmanager
+    def statement(self) -> Iterator[Session]:
+        """A sync session for a single statement, which is its own transaction.
+
+        One round trip to the server where `transaction` takes three.
+        """
+        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with sessionmaker(engine, expire_on_commit=False)() as session:
+            yield session
+
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[AsyncSession]:
         """An async session, committed by nobody but the caller."""

@@ -111,7 +111,7 @@ class Runner:
             return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
-        with self._database.transaction() as session:
+        with self._database.statement() as session:
             return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
@@ -149,10 +149,14 @@ class Runner:
 
     def _record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
         claim = running.claim
-        with self._database.transaction() as session:
-            held = record(session, claim, decision, running.progress)
-            if held and not isinstance(decision, Complete):
-                children.cancel_orphans(session, [claim.id])
+        if isinstance(decision, Complete):
+            with self._database.statement() as session:
+                held = record(session, claim, decision, running.progress)
+        else:
+            with self._database.transaction() as session:
+                held = record(session, claim, decision, running.progress)
+                if held:
+                    children.cancel_orphans(session, [claim.id])
         if not held:
             log.info("Job %s has moved on from attempt %d; its outcome is dropped", claim.id, claim.attempt)
             return Abandon()
