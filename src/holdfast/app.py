@@ -124,7 +124,7 @@ class Holdfast:
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
-        self._ended_by_force: dict[UUID, Decision] = {}
+        self._ended_by_force: dict[str, Decision] = {}
         sign, timetable = StopSign(), Timetable(self.settings.shutdown)
         self._runner = Runner(self.database, self._show_progress, sign, timetable)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
@@ -140,7 +140,7 @@ class Holdfast:
             self.tasks,
             sign,
             timetable,
-            on_kill=self._ended_by_force.__setitem__,
+            on_end=self._ended_by_force.__setitem__,
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(

@@ -83,6 +83,7 @@ def test_process_of_a_task_that_does_not_leave_is_killed_and_no_other(
     assert neighbour_child in worker.children()
     neighbour.open()
     assert await_status(working, "completed")["result"] == 1
+    wait_for(lambda: "exited with" in worker.log or "WorkerLost" in worker.log, "Celery's notice of it")
     wait_for(lambda: holdfast.celery.AsyncResult(str(job_id)).state == "SUCCESS", "Celery's state")
 
 
@@ -102,7 +103,7 @@ def test_last_attempt_that_does_not_leave_fails_the_job_in_celery_as_well(
 
 
 def test_job_of_a_thread_that_does_not_leave_ends_and_the_log_tells_where_the_thread_is(
-    start_worker, enqueue, await_status, session, gate
+    start_worker, enqueue, await_status, holdfast, session, gate
 ):
     worker = start_worker(pool="threads")
     job_id = enqueue("refuse_to_leave", gate=gate.path, deadline=0.8)
@@ -112,7 +113,8 @@ def test_job_of_a_thread_that_does_not_leave_ends_and_the_log_tells_where_the_th
     assert "in refuse_to_leave" in worker.log
     assert await_status(enqueue("add", a=1, b=1), "completed")["attempt"] == 1
     gate.open()
-    wait_for(lambda: has_left(gate), "the end of the thread's work")
+    outcome = holdfast.celery.AsyncResult(str(job_id))
+    wait_for(lambda: outcome.state == "FAILURE", "Celery's state, when the thread has left")
     assert attempt_outcomes(session, job_id) == ["failed"]
 
 

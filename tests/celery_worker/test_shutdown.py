@@ -48,11 +48,14 @@ def workers(session):
     return session.connection().exec_driver_sql("SELECT count(*) FROM holdfast.workers").scalar_one()
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize(
-    "name",
-    ["ask_often", "wait_long", "sleep_long", "refuse_to_leave", "refuse_to_leave_async"],
-)
+OUTLASTING = [
+    *((pool, name) for pool in POOLS for name in ("wait_long", "sleep_long", "refuse_to_leave")),
+    ("threads", "ask_often"),
+    ("threads", "refuse_to_leave_async"),
+]
+
+
+@pytest.mark.parametrize(("pool", "name"), OUTLASTING)
 def test_job_that_outlasts_the_grace_is_handed_back_and_run_by_another(
     start_worker, enqueue, await_status, end, session, gate, pool, name
 ):
@@ -87,12 +90,14 @@ def test_job_that_ends_within_the_grace_completes(start_worker, enqueue, await_s
     assert workers(session) == 0
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize(
-    "signals",
-    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,), (signal.SIGINT, signal.SIGINT)],
-    ids=lambda signals: "-".join(number.name for number in signals),
-)
+TWICE = [
+    *((pool, (signal.SIGTERM, signal.SIGTERM)) for pool in POOLS),
+    *((pool, (signal.SIGQUIT,)) for pool in POOLS),
+    ("prefork", (signal.SIGINT, signal.SIGINT)),
+]
+
+
+@pytest.mark.parametrize(("pool", "signals"), TWICE, ids=str)
 def test_worker_that_is_told_twice_ends_at_once(
     start_worker, enqueue, await_status, end, session, gate, pool, signals
 ):

@@ -9,6 +9,7 @@ from celery import Task as CeleryTask
 from celery import states
 from celery.exceptions import Ignore, Retry
 from celery.worker.request import Request
+from celery.worker.state import task_ready
 from pydantic import JsonValue
 
 from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, HandBack, RetryLater, Stop, Suspend
@@ -26,22 +27,23 @@ class JobRequest(Request):
 
     # Celery's types leave out the half of what it calls here.
     _announce_revoked: Any
-    _context: Any
     task: Any
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ANN401
         """Its attempt failed, or its process is lost: killed, perhaps, because it did not leave."""
-        match self.task.ended_by_force.pop(UUID(self.id), None):
+        match self.task.ended_by_force.pop(self.id, None):
+            case None:
+                super().on_failure(exc_info, send_failed_event, return_ok)
             case Fail(error):
-                _replace(exc_info, JobFailed(f"{error['code']}: {error['message']}"))
-            case RetryLater(error, _, delay):
-                retry = Retry(error["message"], when=datetime.now(UTC) + delay)
-                _replace(exc_info, retry)
-                self.task.backend.mark_as_retry(self.id, retry, request=self._context)
+                failed = JobFailed(f"{error['code']}: {error['message']}")
+                exc_info.type, exc_info.exception, exc_info.traceback = JobFailed, failed, str(failed)
+                super().on_failure(exc_info, send_failed_event, return_ok)
             case Stop():
                 self._announce_revoked("terminated", True, "SIGKILL", False)
-                return
-        super().on_failure(exc_info, send_failed_event, return_ok)
+            case _:
+                # The next attempt may have begun, and Celery must not be told of this one after that.
+                task_ready(self)
+                self.acknowledge()
 
     def acknowledge(self) -> None:
         """Tell the broker that the message was dealt with, unless the connection it came by is gone."""
@@ -76,11 +78,14 @@ class JobTask(CeleryTask[[str], JsonValue]):
     runner: ClassVar[Runner]
     definition: ClassVar[Task[..., Any]]
     worker: ClassVar[Callable[[], Worker]]
-    ended_by_force: ClassVar[MutableMapping[UUID, Decision]]
+    ended_by_force: ClassVar[MutableMapping[str, Decision]]
 
     def run(self, job_id: str) -> JsonValue:
         """Run the job; the return value or exception is what Celery's result backend keeps for an hour."""
         decision = self.runner.run(self.definition, UUID(job_id), type(self).worker())
+        by_force = self.ended_by_force.pop(job_id, None)
+        if isinstance(by_force, Fail | Stop):  # which no attempt follows
+            decision = by_force
         if isinstance(decision, Complete):
             return decision.result
         return self._leave(decision)
@@ -106,11 +111,12 @@ def celery_task(
     definition: Task[..., Any],
     runner: Runner,
     worker: Callable[[], Worker],
-    ended_by_force: MutableMapping[UUID, Decision],
+    ended_by_force: MutableMapping[str, Decision],
 ) -> JobTask:
     """The Celery task that runs jobs of a Holdfast task.
 
-    What is decided of a job whose process is then killed is to be left in `ended_by_force`.
+    What was decided of an attempt that did not leave is to be in `ended_by_force`, by the job's id, before
+    its process is killed.
     """
     attributes = {
         "name": definition.name,
@@ -123,7 +129,3 @@ def celery_task(
     }
     made: JobTask = type(definition.name, (JobTask,), attributes)()
     return made
-
-
-def _replace(exc_info: Any, error: Exception) -> None:  # noqa: ANN401 - Celery's own kind
-    exc_info.type, exc_info.exception, exc_info.traceback = type(error), error, str(error)

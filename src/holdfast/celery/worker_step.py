@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from celery import bootsteps, signals
 from celery.worker import state
@@ -52,7 +51,7 @@ class WorkerParts:
         tasks: by whose policies attempts are ended.
         sign: what tells the worker's processes of its shutdown.
         timetable: of the shutdown.
-        on_kill: told of a job and what was decided, just before the process is killed that has it.
+        on_end: told of a job's id and what was decided of it, before the process that has it is killed.
     """
 
     relay: Relay
@@ -63,7 +62,7 @@ class WorkerParts:
     tasks: Registry
     sign: StopSign
     timetable: Timetable
-    on_kill: Callable[[UUID, Decision], object]
+    on_end: Callable[[str, Decision], object]
 
 
 def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
@@ -83,7 +82,7 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
                 parts.database,
                 worker,
                 lambda: _facts(parent, consumption),
-                Enforcer(worker, parts.tasks, parts.on_kill).round,
+                Enforcer(worker, parts.tasks, parts.on_end).round,
             )
             self._shutdown = Shutdown(
                 parent, worker.name, parts.database, parts.sign, parts.timetable, self._threads.stop

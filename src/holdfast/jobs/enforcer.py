@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -35,13 +34,13 @@ class Enforcer:
     Args:
         worker: whose attempts they are.
         tasks: by whose policies an attempt that timed out is retried.
-        on_kill: told of a job and what was decided, just before the process is killed that has it.
+        on_end: told of a job's id and what was decided of it, before the process that has it is killed.
     """
 
-    def __init__(self, worker: Worker, tasks: Registry, on_kill: Callable[[UUID, Decision], object]) -> None:
+    def __init__(self, worker: Worker, tasks: Registry, on_end: Callable[[str, Decision], object]) -> None:
         self._worker = worker
         self._tasks = tasks
-        self._on_kill = on_kill
+        self._on_end = on_end
 
     def round(self, session: Session) -> None:
         """End all there is to end, in short transactions of its own; raises `SQLAlchemyError`."""
@@ -62,10 +61,10 @@ class Enforcer:
             if not record(session, claim, decision, None):
                 return
             children.cancel_orphans(session, [claim.id])
+            self._on_end(str(claim.id), decision)
             # Before the commit: until then the row is locked, so that the process cannot have gone on to
             # another job.
             if process != os.getpid() and is_running(process):
-                self._on_kill(claim.id, decision)
                 os.kill(process, signal.SIGKILL)
         log.warning(
             "Attempt %d of job %s (%s) was ended by force (%s); process %d %s",
