@@ -263,6 +263,33 @@ class Store(RuleBasedStateMachine):
         for job_id in able:
             self.model.wake(job_id, is_sent=False)
 
+    @operation(weight=2, job_id=any_job)
+    def cancel(self, job_id):
+        assert self.write(lambda s: store.cancel(s, job_id)) == self.model.cancel(job_id)
+
+    # Without a limit that matters: which of several it would take cannot be told, nor repeated.
+    @operation(weight=3)
+    def rescue_expired(self):
+        taken = self.write(lambda s: leases.rescue_expired(s, limit=MANY))
+        self.rescued(taken, lambda job: job.lease_ends <= self.model.now)
+
+    @operation(worker=WORKERS)
+    def rescue_from_workers(self, worker):
+        taken = self.write(lambda s: leases.rescue_from_workers(s, [worker], limit=MANY))
+        self.rescued(taken, lambda job: job.worker == worker)
+
+    @operation(weight=2, holder=a_holder)
+    def rescue_from_processes(self, holder):
+        worker, processes = holder
+        taken = self.write(lambda s: leases.rescue_from_processes(s, processes, worker=worker, limit=MANY))
+        self.rescued(taken, lambda job: job.worker == worker and job.process in processes)
+
+    def rescued(self, taken, is_lost):
+        assert sorted(taken) == sorted(
+            job_id for job_id in self.model.jobs if self.model.is_rescued(job_id, is_lost)
+        )
+        self.model.rescue(taken)
+
     @operation(weight=2, shelf=a_shelf, limit=st.sampled_from([1, 10]))
     def take_unsent(self, shelf, limit):
         sent = self.write(lambda s: sending.take_unsent(s, shelf, limit=limit))
@@ -333,7 +360,7 @@ def machine(admin, engines, template):
 def test_store_does_what_the_model_says(machine):
     asked = os.environ.get("MODEL_EXAMPLES")
     profile = settings(
-        max_examples=int(asked or 30),
+        max_examples=int(asked or 40),
         stateful_step_count=80,
         # The same sequences each time, unless more are asked for.
         derandomize=asked is None,
