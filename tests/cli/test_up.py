@@ -1,5 +1,6 @@
 """`holdfast up`: everything in one terminal, and nothing left of it afterwards."""
 
+import contextlib
 import json
 import re
 import signal
@@ -69,8 +70,11 @@ def test_it_stops_all_it_started(up, folder, sign):
 
 def test_a_worker_that_dies_is_started_again(up, run, folder):
     def worker():
-        children = psutil.Process(up.pid).children()
-        return next((child for child in children if is_alive(child) and "worker" in child.cmdline()), None)
+        for child in psutil.Process(up.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # a zombie has no command line
+                if "worker" in child.cmdline():
+                    return child
+        return None
 
     first = wait_for(worker, "the worker")
     first.kill()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -126,7 +127,11 @@ class ReadingProcess:
         # Not `Popen.wait`, which keeps the peak of memory to itself. ru_maxrss is in KiB, on macOS in bytes.
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        self._peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        # Linux counts what a process held before it became another program, which is ours here: only what
+        # exceeds that is the reader's own.
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if usage.ru_maxrss > ours:
+            self._peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _start() -> subprocess.Popen[bytes]:
