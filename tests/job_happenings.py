@@ -85,7 +85,7 @@ def a_shelf(machine):
 def a_holder(machine):
     """A worker with some of its processes."""
     live = [(job.worker, {job.process}) for job in machine.model.jobs.values() if job.worker]
-    return _one_of([("worker-1", {1, 2}), ("worker-2", {1}), ("worker-2", {2})], live)
+    return _one_of([("worker-1", {1, 2}), ("worker-2", {1}), ("worker-2", {2})], *[live] * 3)
 
 
 def _one_of(everything, *preferred):

@@ -181,7 +181,7 @@ class Store(RuleBasedStateMachine):
 
     # -- an attempt writes, live or stale
 
-    @operation(holder=a_holder)
+    @operation(weight=2, holder=a_holder)
     def renew(self, holder):
         worker, processes = holder
         renewed = self.write(lambda s: leases.renew(s, processes, worker=worker, lease=LEASE * UNIT))
