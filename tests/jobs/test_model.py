@@ -284,6 +284,13 @@ class Store(RuleBasedStateMachine):
         taken = self.write(lambda s: leases.rescue_from_processes(s, processes, worker=worker, limit=MANY))
         self.rescued(taken, lambda job: job.worker == worker and job.process in processes)
 
+    @operation(worker=WORKERS)
+    def hand_back_all(self, worker):
+        held = [(job_id, job.attempt) for job_id, job in self.model.jobs.items() if job.worker == worker]
+        back = self.write(lambda s: leases.hand_back_all(s, worker=worker))
+        assert sorted(back) == sorted(job_id for job_id, _ in held)
+        assert all(self.model.hand_back(key, None) for key in held)
+
     def rescued(self, taken, is_lost):
         assert sorted(taken) == sorted(
             job_id for job_id in self.model.jobs if self.model.is_rescued(job_id, is_lost)
