@@ -44,6 +44,7 @@ ID = """
     $$
 """
 PROGRAM = """
+import time
 from datetime import timedelta
 from uuid import UUID
 from holdfast import Holdfast
@@ -53,11 +54,13 @@ from holdfast.jobs.ids import new_id
 database = Holdfast().database
 after = UUID(int=0)
 while after is not None:
+    began = time.monotonic()
     with database.transaction() as session:
         needed = retention.referring_rows(session)
         age = timedelta(days=30)
         after = retention.delete_jobs(session, after=after, before=new_id(), age=age, needed=needed).last_id
     print("deleted", flush=True)
+    time.sleep(time.monotonic() - began)
 print("nothing left", flush=True)
 """
 
