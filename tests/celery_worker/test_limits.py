@@ -164,7 +164,7 @@ def test_cancelled_function_leaves_at_its_next_look_or_after_its_grace(
 
     row = await_status(job_id, "cancelled")
     seconds = (row["completed_at"] - row["cancel_requested_at"]).total_seconds()
-    grace = 0 if name == "ask_often" else ending_tasks.ending.GRACE_SECONDS
+    grace = 0 if name == "ask_often" else ending_tasks.GRACE_SECONDS
     assert grace <= seconds < grace + CANCEL_SECONDS
     assert has_left(gate)
     assert attempt_outcomes(session, job_id) == ["cancelled"]
