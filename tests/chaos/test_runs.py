@@ -55,9 +55,9 @@ def test_nothing_is_lost_or_doubled_while_everything_breaks(chaos):
 
 def test_task_of_a_users_own_is_run_under_the_same_faults(chaos):
     task = ("unsafe_app:holdfast", "--task", "summarize", "--args", '{"words": 3}')
-    code, report = chaos(*task, "--jobs", "30", "--seconds", "10", "--faults", "kill-worker,kill-child")
+    code, report = chaos(*task, "--jobs", "20", "--seconds", "6", "--faults", "kill-worker,kill-child")
 
-    assert (code, report["statuses"]) == (0, {"completed": 30}), report["violations"]
+    assert (code, report["statuses"]) == (0, {"completed": 20}), report["violations"]
     assert report["kills"] > 0
 
 
