@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from holdfast.jobs import ending
+from holdfast.jobs.ending import ending
 
 GRACE_SECONDS = 1.5
 # For workers, before the modules are loaded that take it from there; the tests' own process keeps what is.
@@ -15,7 +15,7 @@ if "pytest" not in sys.modules:
 
 import worker_tasks  # noqa: E402
 from holdfast import Holdfast, JobContext  # noqa: E402
-from holdfast.jobs.interruption import Interruption  # noqa: E402
+from holdfast.jobs.ending.interruption import Interruption  # noqa: E402
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
-from holdfast.jobs import sending, store
+from holdfast.jobs import store
+from holdfast.jobs.delivery import sending
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner, create_key
 from holdfast.jobs.models import Job

@@ -6,7 +6,7 @@ refused.
 
 from hypothesis import strategies as st
 
-from holdfast.jobs.waiting import Shelf
+from holdfast.jobs.delivery.waiting import Shelf
 
 ALL_QUEUES = ["default", "gpu"]
 ALL_PRIORITIES = [0, 5]

@@ -18,16 +18,16 @@ from holdfast.errors import ConfigurationError
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.cron import Cron, Missed
 from holdfast.jobs.database import Database
+from holdfast.jobs.delivery.outbox import Outbox
+from holdfast.jobs.delivery.relay import Relay
+from holdfast.jobs.ending.stopping import StopSign, Timetable
 from holdfast.jobs.options import duration
-from holdfast.jobs.outbox import Outbox
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.registry import Registry
-from holdfast.jobs.relay import Relay
 from holdfast.jobs.retention import Retention
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.schedules import Scheduler
-from holdfast.jobs.stopping import StopSign, Timetable
 from holdfast.jobs.task import Task, TaskOptions
 from holdfast.live import ProgressReader, ProgressWriter
 from holdfast.retry import Backoff, RetryPolicy

@@ -10,8 +10,8 @@ import pytest
 
 from factories import attempt_outcomes, job_row
 from holdfast.celery.carrier import CeleryCarrier
+from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.ids import new_id
-from holdfast.jobs.sending import Delivery
 from waiting import wait_for
 
 POOLS = ["prefork", "threads", "solo"]

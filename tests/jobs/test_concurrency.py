@@ -8,8 +8,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
 from factories import ERROR, LEASE, PROCESS, RAN_OUT, WORKER, job_row, queue_job, start_job
-from holdfast.jobs import leases, sending, store
-from holdfast.jobs.waiting import Shelf
+from holdfast.jobs import leases, store
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.states import JobStatus
 from waiting import wait_for
 

@@ -21,8 +21,8 @@ from holdfast.errors import (
     StaleAttempt,
     TimedOut,
 )
-from holdfast.jobs.ending import Ending
-from holdfast.jobs.interruption import Interruption
+from holdfast.jobs.ending.endings import Ending
+from holdfast.jobs.ending.interruption import Interruption
 from holdfast.jobs.outcome import (
     MAX_MESSAGE,
     MAX_TRACEBACK,

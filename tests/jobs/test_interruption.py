@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from holdfast.jobs.interruption import InterruptibleCall, Interruption
+from holdfast.jobs.ending.interruption import InterruptibleCall, Interruption
 from waiting import wait_for
 
 
@@ -161,7 +161,7 @@ WAITS = {
 def test_main_thread_is_woken_from_what_it_waits_for(wait):
     program = f"""
 import socket, subprocess, sys, threading, time
-from holdfast.jobs.interruption import InterruptibleCall, Interruption
+from holdfast.jobs.ending.interruption import InterruptibleCall, Interruption
 def work():
     try:
         {wait}

@@ -14,17 +14,18 @@ from sqlalchemy import update
 from factories import PROCESS, WORKER, attempt_outcomes, claim_job, job_row, lose_worker, queue_job, start_job
 from holdfast import JobContext
 from holdfast.errors import ConfigurationError, InvalidArguments
-from holdfast.jobs import children, leases, sending, store
-from holdfast.jobs.ending import GRACE_SECONDS, Ending
-from holdfast.jobs.enforcer import Enforcer
-from holdfast.jobs.lateness import end_late
+from holdfast.jobs import children, leases, store
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.ending.endings import GRACE_SECONDS, Ending
+from holdfast.jobs.ending.enforcer import Enforcer
+from holdfast.jobs.ending.lateness import end_late
+from holdfast.jobs.ending.overdue import overdue_attempts
+from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.models import Job
 from holdfast.jobs.outcome import Fail, HandBack, RetryLater, Stop
-from holdfast.jobs.overdue import overdue_attempts
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.workers import Worker
 from waiting import wait_for
 

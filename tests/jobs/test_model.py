@@ -24,7 +24,8 @@ from databases import conninfo, copied_database
 from factories import new_job
 from holdfast.chaos import history
 from holdfast.chaos.ledger import Ledger, read_history
-from holdfast.jobs import children, leases, queues, sending, store
+from holdfast.jobs import children, leases, queues, store
+from holdfast.jobs.delivery import sending
 from job_happenings import (
     HOURS,
     OFTEN,

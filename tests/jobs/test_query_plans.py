@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import batches, children, idempotency, leases, queries, queues, sending, store, waiting
-from holdfast.jobs.lateness import end_late
-from holdfast.jobs.overdue import overdue_attempts
-from holdfast.jobs.waiting import Shelf
+from holdfast.jobs import batches, children, idempotency, leases, queries, queues, store
+from holdfast.jobs.delivery import sending, waiting
+from holdfast.jobs.delivery.waiting import Shelf
+from holdfast.jobs.ending.lateness import end_late
+from holdfast.jobs.ending.overdue import overdue_attempts
 from holdfast.states import JobStatus
 
 FINISHED = 50_000

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from holdfast.jobs.step_results import result_type, stored_form
+from holdfast.jobs.steps.results import result_type, stored_form
 from holdfast.jobs.storable import storable_json
 
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)

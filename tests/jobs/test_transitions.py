@@ -20,9 +20,10 @@ from factories import (
     queue_job,
     start_job,
 )
-from holdfast.jobs import leases, sending, store
+from holdfast.jobs import leases, store
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.ids import new_id
-from holdfast.jobs.waiting import Shelf
 from holdfast.states import TERMINAL, JobStatus
 
 SHELF = Shelf("default", 5)

@@ -10,8 +10,8 @@ from broker_queue import waiting_jobs
 from holdfast import Holdfast, JobContext
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.engines import EmbeddedEngines
-from holdfast.jobs.losses import Losses
-from holdfast.jobs.relay import Relay
+from holdfast.jobs.delivery.losses import Losses
+from holdfast.jobs.delivery.relay import Relay
 
 SOON = timedelta(seconds=60)
 

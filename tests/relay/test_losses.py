@@ -8,9 +8,9 @@ from broker_queue import delete_keys
 from factories import WORKER, claim_job, job_row, queue_job
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.jobs import queues
-from holdfast.jobs import waiting as what_waits
-from holdfast.jobs.losses import UNSTARTED, Losses
-from holdfast.jobs.unknown_tasks import UnknownTask
+from holdfast.jobs.delivery import waiting as what_waits
+from holdfast.jobs.delivery.losses import UNSTARTED, Losses
+from holdfast.jobs.delivery.unknown_tasks import UnknownTask
 
 
 def is_sent(session, job_id):

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from factories import RAN_OUT, job_row, queue_job, start_job
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs import leases, queues
-from holdfast.jobs.gauge import Gauge
-from holdfast.jobs.waiting import Backlog
+from holdfast.jobs.delivery.gauge import Gauge
+from holdfast.jobs.delivery.waiting import Backlog
 from waiting import wait_for
 
 

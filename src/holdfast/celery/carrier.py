@@ -16,8 +16,8 @@ from kombu.messaging import Producer
 
 from holdfast.celery.redis_broker import RedisBroker
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs.sending import Delivery
-from holdfast.jobs.waiting import Backlog
+from holdfast.jobs.delivery.sending import Delivery
+from holdfast.jobs.delivery.waiting import Backlog
 
 # Tells a message of ours from that of any other Celery task.
 JOB_HEADER = "holdfast"

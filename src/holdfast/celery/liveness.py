@@ -19,8 +19,8 @@ from holdfast.celery.carrier import JOB_HEADER
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs import queues
 from holdfast.jobs.database import Database
-from holdfast.jobs.outbox import Carrier
-from holdfast.jobs.unknown_tasks import UnknownTask, UnknownTasks
+from holdfast.jobs.delivery.outbox import Carrier
+from holdfast.jobs.delivery.unknown_tasks import UnknownTask, UnknownTasks
 
 log = logging.getLogger(__name__)
 

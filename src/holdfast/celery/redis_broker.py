@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 from kombu.transport.redis import Channel, GlobalKeyPrefixMixin
 
-from holdfast.jobs.waiting import Backlog
+from holdfast.jobs.delivery.waiting import Backlog
 
 
 class RedisBroker:

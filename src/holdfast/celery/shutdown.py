@@ -23,11 +23,12 @@ from celery.worker import state
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.celery.job_task import JobRequest
-from holdfast.jobs import leases, sending, workers
+from holdfast.jobs import leases, workers
 from holdfast.jobs.database import Database
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.patience import reason
 from holdfast.jobs.process import is_running
-from holdfast.jobs.stopping import Stage, StopSign, Timetable
 
 log = logging.getLogger(__name__)
 

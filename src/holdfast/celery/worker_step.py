@@ -14,12 +14,12 @@ from celery.worker import state
 from holdfast.celery.liveness import Consumption
 from holdfast.celery.shutdown import Shutdown
 from holdfast.jobs.database import Database
-from holdfast.jobs.enforcer import Enforcer
+from holdfast.jobs.delivery.relay import Relay, WorkerThreads
+from holdfast.jobs.ending.enforcer import Enforcer
+from holdfast.jobs.ending.stopping import StopSign, Timetable
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.registry import Registry
-from holdfast.jobs.relay import Relay, WorkerThreads
 from holdfast.jobs.schedules import Scheduler
-from holdfast.jobs.stopping import StopSign, Timetable
 from holdfast.jobs.workers import Worker, WorkerFacts
 
 

@@ -100,7 +100,7 @@ def _redeliver(holdfast: "Holdfast", field: Ground) -> None:
     """Publish again for the jobs that have not ended, and for the newest of those that have."""
     from holdfast.celery.carrier import CeleryCarrier
     from holdfast.errors import CarrierUnavailable
-    from holdfast.jobs.sending import Delivery
+    from holdfast.jobs.delivery.sending import Delivery
 
     query = (
         "SELECT id, task, queue, priority FROM holdfast.jobs ORDER BY completed_at DESC NULLS FIRST LIMIT %s"

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import StaleAttempt
-from holdfast.jobs.ending import GRACE_SECONDS, Ending
-from holdfast.jobs.interruption import InterruptibleCall
+from holdfast.jobs.ending.endings import GRACE_SECONDS, Ending
+from holdfast.jobs.ending.interruption import InterruptibleCall
 from holdfast.jobs.loop import LoopThread
 
 

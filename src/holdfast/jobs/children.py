@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, any_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from holdfast.jobs.delivery.sending import Delivery, once
 from holdfast.jobs.models import Job
-from holdfast.jobs.sending import Delivery, once
 from holdfast.jobs.statements import cancelling
 from holdfast.states import JobStatus
 

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from holdfast.errors import JobCancelled, StaleAttempt
 from holdfast.jobs.database import Database
-from holdfast.jobs.ending import Ending
+from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.spawning import ChildMethods
-from holdfast.jobs.step_writer import StepWriter
-from holdfast.jobs.stepping import StepMethods
-from holdfast.jobs.steps import Steps
+from holdfast.jobs.steps.attempt_steps import Steps
+from holdfast.jobs.steps.methods import StepMethods
+from holdfast.jobs.steps.writer import StepWriter
 from holdfast.jobs.storable import storable_text
 from holdfast.jobs.tracking import Track
 

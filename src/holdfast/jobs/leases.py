@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from holdfast.jobs import children, statements
+from holdfast.jobs.delivery.sending import once
 from holdfast.jobs.models import Attempt, Job
-from holdfast.jobs.sending import once
 from holdfast.states import AttemptOutcome, JobStatus
 
 LOST_WORKER = {"code": "worker_lost", "message": "The worker died while it ran this job.", "stage": None}

@@ -22,8 +22,8 @@ from holdfast.errors import (
     StaleAttempt,
     TimedOut,
 )
-from holdfast.jobs.ending import Ending
-from holdfast.jobs.interruption import Interruption
+from holdfast.jobs.ending.endings import Ending
+from holdfast.jobs.ending.interruption import Interruption
 from holdfast.jobs.storable import storable_text
 from holdfast.jobs.store import Claim
 from holdfast.retry import RetryPolicy

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from holdfast.jobs import sending
+from holdfast.jobs.delivery import sending
 from holdfast.jobs.models import PausedQueue
 
 # More jobs of a queue than this are not counted.

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.jobs import queries, store
 from holdfast.jobs.database import Database
-from holdfast.jobs.ending import Ending
+from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.patience import reason
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.workers import Worker

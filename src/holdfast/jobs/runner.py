@@ -14,10 +14,13 @@ from uuid import UUID
 from sqlalchemy.exc import DataError, OperationalError
 
 from holdfast.errors import PermanentError
-from holdfast.jobs import children, sending, store
+from holdfast.jobs import children, store
 from holdfast.jobs.bodies import LoopBody, ThreadBody
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
+from holdfast.jobs.ending.warden import Warden
 from holdfast.jobs.groups import deciding
 from holdfast.jobs.loop import LoopThread
 from holdfast.jobs.outcome import (
@@ -36,11 +39,9 @@ from holdfast.jobs.process import PerProcess
 from holdfast.jobs.record import record
 from holdfast.jobs.reporter import Reporter, Watcher
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.step_writer import StepWriter
-from holdfast.jobs.stopping import Stage, StopSign, Timetable
+from holdfast.jobs.steps.writer import StepWriter
 from holdfast.jobs.task import Task
 from holdfast.jobs.waking import wake_after
-from holdfast.jobs.warden import Warden
 from holdfast.jobs.workers import Worker
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from holdfast.jobs.ending import Ending
+from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.store import Claim
 
 

@@ -11,17 +11,17 @@ from holdfast.errors import ChildFailed, InvalidArguments, PermanentError
 from holdfast.jobs import children, store
 from holdfast.jobs.children import ChildState
 from holdfast.jobs.database import Database
-from holdfast.jobs.fingerprints import fingerprint_of
 from holdfast.jobs.groups import together
 from holdfast.jobs.options import JobOptions
 from holdfast.jobs.outcome import Suspension
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.saved_steps import Place
-from holdfast.jobs.step_calls import Call, Key
-from holdfast.jobs.step_results import result_type
-from holdfast.jobs.steps import Steps, check_no_loop, in_thread
+from holdfast.jobs.steps.attempt_steps import Steps, check_no_loop, in_thread
+from holdfast.jobs.steps.calls import Call, Key
+from holdfast.jobs.steps.fingerprints import fingerprint_of
+from holdfast.jobs.steps.results import result_type
+from holdfast.jobs.steps.saved import Place
+from holdfast.jobs.steps.transacting import Transact
 from holdfast.jobs.task import Task
-from holdfast.jobs.transacting import Transact
 from holdfast.states import JobStatus
 
 P = ParamSpec("P")

@@ -18,11 +18,11 @@ from holdfast.jobs import batches, idempotency, store
 from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.jobs.batches import NewBatch, NewItem
 from holdfast.jobs.cron import Cron
+from holdfast.jobs.delivery.outbox import Outbox
+from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.options import LIMITS, PRIORITIES, JobOptions, check_metadata, duration
-from holdfast.jobs.outbox import Outbox
-from holdfast.jobs.sending import Delivery
 from holdfast.jobs.storable import check_storable, storable_json
 from holdfast.retry import RetryPolicy
 

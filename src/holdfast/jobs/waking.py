@@ -6,7 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.jobs import children
 from holdfast.jobs.database import Database
-from holdfast.jobs.outbox import Outbox
+from holdfast.jobs.delivery.outbox import Outbox
 from holdfast.jobs.outcome import Abandon, Decision, Suspend
 from holdfast.jobs.patience import reason
 from holdfast.jobs.store import Claim

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from holdfast.jobs.waiting import Backlog
+from holdfast.jobs.delivery.waiting import Backlog
 
 # How many messages of a queue come before a new one, at most. A relay fills the window about once a second,
 # and a worker takes about a thousand a second at most: twice that is never empty before it is filled again.

@@ -12,9 +12,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import sending
 from holdfast.jobs.database import Database
-from holdfast.jobs.outbox import Carrier
+from holdfast.jobs.delivery import sending
+from holdfast.jobs.delivery.outbox import Carrier
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Collection
 
-from holdfast.jobs.ending import GRACE_SECONDS, Ending
+from holdfast.jobs.ending.endings import GRACE_SECONDS, Ending
+from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.stopping import Stage, StopSign, Timetable
 
 log = logging.getLogger(__name__)
 

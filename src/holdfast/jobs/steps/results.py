@@ -13,7 +13,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from holdfast.errors import PermanentError
-from holdfast.jobs.fingerprints import name_of
+from holdfast.jobs.steps.fingerprints import name_of
 from holdfast.jobs.storable import storable_json
 
 _known: "WeakKeyDictionary[Callable[..., Any], ResultType]" = WeakKeyDictionary()

@@ -24,11 +24,11 @@ from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable, DatabaseUnavailable
 from holdfast.jobs.database import Database
-from holdfast.jobs.gauge import Gauge
+from holdfast.jobs.delivery.gauge import Gauge
+from holdfast.jobs.delivery.sending import Delivery, mark_unsent
+from holdfast.jobs.delivery.waiting import Backlog
 from holdfast.jobs.patience import patiently
 from holdfast.jobs.process import PerProcess
-from holdfast.jobs.sending import Delivery, mark_unsent
-from holdfast.jobs.waiting import Backlog
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from holdfast.errors import DatabaseUnavailable, HoldfastError, PermanentError, StaleAttempt
-from holdfast.jobs import saved_steps
 from holdfast.jobs.database import Database
 from holdfast.jobs.patience import patiently, reason
-from holdfast.jobs.saved_steps import NewStep, Verdict
+from holdfast.jobs.steps import saved as saved_steps
+from holdfast.jobs.steps.saved import NewStep, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -17,17 +17,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import children, sending, waiting
+from holdfast.jobs import children
 from holdfast.jobs.database import Database
-from holdfast.jobs.gauge import WINDOW
+from holdfast.jobs.delivery import sending, waiting
+from holdfast.jobs.delivery.gauge import WINDOW
+from holdfast.jobs.delivery.losses import Losses
+from holdfast.jobs.delivery.outbox import Carrier
+from holdfast.jobs.delivery.sending import Delivery
+from holdfast.jobs.delivery.unknown_tasks import UnknownTasks
+from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.keeper import Keeper
-from holdfast.jobs.losses import Losses
-from holdfast.jobs.outbox import Carrier
 from holdfast.jobs.patience import reason
 from holdfast.jobs.schedules import Scheduler
-from holdfast.jobs.sending import Delivery
-from holdfast.jobs.unknown_tasks import UnknownTasks
-from holdfast.jobs.waiting import Shelf
 from holdfast.jobs.workers import Worker, WorkerFacts
 
 log = logging.getLogger(__name__)

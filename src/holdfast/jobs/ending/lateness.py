@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from holdfast.errors import DeadlineExceeded, Expired, HoldfastError
 from holdfast.jobs import children
+from holdfast.jobs.delivery.sending import once
 from holdfast.jobs.models import Job
-from holdfast.jobs.sending import once
 from holdfast.states import JobStatus
 
 

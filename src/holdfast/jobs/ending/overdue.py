@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
-from holdfast.jobs.ending import GRACE_SECONDS, Ending
+from holdfast.jobs.ending.endings import GRACE_SECONDS, Ending
 from holdfast.jobs.models import Job
 from holdfast.jobs.store import Claim
 from holdfast.states import JobStatus

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.database import Database
-from holdfast.jobs.steps import Steps
+from holdfast.jobs.steps.attempt_steps import Steps
 
 
 class FencedTransaction(AbstractContextManager[Session], AbstractAsyncContextManager[AsyncSession]):

@@ -24,15 +24,15 @@ from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
 
 from holdfast.errors import StaleAttempt
-from holdfast.jobs import saved_steps
 from holdfast.jobs.database import Database
-from holdfast.jobs.fingerprints import function_part, name_of
-from holdfast.jobs.measured import Measured, measure, measure_async
 from holdfast.jobs.patience import patiently
 from holdfast.jobs.process import PerProcess
-from holdfast.jobs.saved_steps import NewStep, Place, SavedStep
-from holdfast.jobs.step_calls import Call, Places, misuse
-from holdfast.jobs.step_writer import PATIENCE, Line, StepWriter
+from holdfast.jobs.steps import saved as saved_steps
+from holdfast.jobs.steps.calls import Call, Places, misuse
+from holdfast.jobs.steps.fingerprints import function_part, name_of
+from holdfast.jobs.steps.measured import Measured, measure, measure_async
+from holdfast.jobs.steps.saved import NewStep, Place, SavedStep
+from holdfast.jobs.steps.writer import PATIENCE, Line, StepWriter
 from holdfast.jobs.store import Claim
 
 P = ParamSpec("P")

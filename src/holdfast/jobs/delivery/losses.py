@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from holdfast.jobs import sending, waiting
 from holdfast.jobs.database import Database
-from holdfast.jobs.outbox import Carrier
+from holdfast.jobs.delivery import sending, waiting
+from holdfast.jobs.delivery.outbox import Carrier
 
 log = logging.getLogger(__name__)
 

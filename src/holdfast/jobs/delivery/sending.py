@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from holdfast.jobs.delivery.waiting import IS_QUEUED, IS_UNSENT, Shelf, was_sent_before
 from holdfast.jobs.models import Job
-from holdfast.jobs.waiting import IS_QUEUED, IS_UNSENT, Shelf, was_sent_before
 
 # The first key of a queue's advisory lock, whose second is the hash of its name; any number will do, as long
 # as every Holdfast uses the same.

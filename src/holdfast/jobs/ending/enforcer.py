@@ -12,10 +12,11 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from holdfast.errors import UnknownTask
-from holdfast.jobs import children, lateness
-from holdfast.jobs.ending import GRACE_SECONDS
+from holdfast.jobs import children
+from holdfast.jobs.ending import lateness
+from holdfast.jobs.ending.endings import GRACE_SECONDS
+from holdfast.jobs.ending.overdue import OverdueAttempt, overdue_attempts
 from holdfast.jobs.outcome import Decision, decide_ending
-from holdfast.jobs.overdue import OverdueAttempt, overdue_attempts
 from holdfast.jobs.process import is_running
 from holdfast.jobs.record import record
 from holdfast.jobs.registry import Registry

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from holdfast.jobs import store
 from holdfast.jobs.database import Database
-from holdfast.jobs.fenced import FencedTransaction
 from holdfast.jobs.running import RunningAttempt
-from holdfast.jobs.step_calls import Call, Key
-from holdfast.jobs.steps import Steps, check_no_loop
-from holdfast.jobs.transacting import Transact
+from holdfast.jobs.steps.attempt_steps import Steps, check_no_loop
+from holdfast.jobs.steps.calls import Call, Key
+from holdfast.jobs.steps.fenced import FencedTransaction
+from holdfast.jobs.steps.transacting import Transact
 
 P = ParamSpec("P")
 R = TypeVar("R")

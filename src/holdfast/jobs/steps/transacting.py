@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from holdfast.jobs import saved_steps
 from holdfast.jobs.database import Database
 from holdfast.jobs.patience import patiently, patiently_async
-from holdfast.jobs.saved_steps import NewStep, SavedStep, Verdict
-from holdfast.jobs.step_calls import Call, misuse
-from holdfast.jobs.steps import Steps, in_thread
+from holdfast.jobs.steps import saved as saved_steps
+from holdfast.jobs.steps.attempt_steps import Steps, in_thread
+from holdfast.jobs.steps.calls import Call, misuse
+from holdfast.jobs.steps.saved import NewStep, SavedStep, Verdict
 
 # The function may fail by itself in a way that looks as if PostgreSQL were away: then the attempt decides.
 PATIENCE: Final = timedelta(seconds=30)

@@ -13,9 +13,9 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from holdfast.errors import PermanentError, StepChanged
-from holdfast.jobs.fingerprints import differences, fingerprint
-from holdfast.jobs.saved_steps import Place, SavedStep
-from holdfast.jobs.step_results import ResultType, result_type
+from holdfast.jobs.steps.fingerprints import differences, fingerprint
+from holdfast.jobs.steps.results import ResultType, result_type
+from holdfast.jobs.steps.saved import Place, SavedStep
 from holdfast.jobs.storable import storable_text
 
 Key = str | int | UUID

@@ -1,0 +1,1 @@
+"""The end of attempts from outside: limits in time, cancellation, shutdown, force."""
