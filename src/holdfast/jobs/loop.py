@@ -5,7 +5,7 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from holdfast.jobs.process import PerProcess
 
@@ -20,25 +20,35 @@ class LoopThread:
     """
 
     def __init__(self) -> None:
-        self._loop = PerProcess(_started_loop)
+        self._running = PerProcess(_Running)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of this process."""
+        return self._running.get().loop
+
+    @property
+    def thread_id(self) -> int:
+        """The thread that it runs in."""
+        return self._running.get().thread.ident or 0
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the loop, from any other thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop.get())
+        """Run a coroutine on the loop, from any other thread, with the caller's context variables."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
 
-def _started_loop() -> asyncio.AbstractEventLoop:
-    loop = _new_loop()
-    threading.Thread(target=_run_for_good, args=(loop,), name="holdfast-loop", daemon=True).start()
-    return loop
+class _Running:
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self.thread = threading.Thread(target=self._run_for_good, name="holdfast-loop", daemon=True)
+        self.thread.start()
 
-
-def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
-    # When a coroutine raises one of these, asyncio hands it to its job and then lets it end the loop as well,
-    # which is that of all the other jobs. A real Ctrl-C goes to the main thread.
-    while True:
-        with suppress(SystemExit, KeyboardInterrupt):
-            loop.run_forever()
+    def _run_for_good(self) -> None:
+        # When a coroutine raises one of these, asyncio hands it to its job and then lets it end the loop as
+        # well, which is that of all the other jobs. A real Ctrl-C goes to the main thread.
+        while True:
+            with suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -47,3 +57,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # not made for every platform
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+process_loop: Final = LoopThread()
+"""That of this process: everything that runs in it shares it."""

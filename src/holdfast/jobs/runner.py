@@ -22,7 +22,7 @@ from holdfast.jobs.delivery import sending
 from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.ending.warden import Warden
 from holdfast.jobs.groups import deciding
-from holdfast.jobs.loop import LoopThread
+from holdfast.jobs.loop import process_loop
 from holdfast.jobs.outcome import (
     Abandon,
     Complete,
@@ -74,7 +74,7 @@ class Runner:
         self._reporter = PerProcess(lambda: Reporter(database, watcher))
         self._warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
         self._step_writer = PerProcess(lambda: StepWriter(database))
-        self._loop = LoopThread()
+        self._loop = process_loop
 
     def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
         """Run a job of this task if it is there to be run.

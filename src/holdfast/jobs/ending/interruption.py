@@ -35,9 +35,13 @@ class InterruptibleCall:
     """One call of a function in this thread, which any other thread may interrupt once.
 
     The exception comes out of `run` or not at all: when `run` has returned or raised, none is under way.
+
+    Args:
+        exception: what to raise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exception: type[BaseException] = Interruption) -> None:
+        self._exception = exception
         self._lock = threading.Lock()
         self._thread: int | None = None
         self._is_interrupted = False
@@ -69,7 +73,7 @@ class InterruptibleCall:
                 # Raised while it takes the lock of logging, it would keep that for good, from all threads.
                 if not _is_logging(self._thread):
                     self._is_interrupted = True
-                    _raise_in(self._thread)
+                    _raise_in(self._thread, self._exception)
                     return
             time.sleep(_PAUSE_SECONDS)
 
@@ -92,8 +96,8 @@ class InterruptibleCall:
             self._thread = None
 
 
-def _raise_in(thread: int) -> None:
-    _set_exception(thread, Interruption)
+def _raise_in(thread: int, exception: type[BaseException]) -> None:
+    _set_exception(thread, exception)
     if thread == threading.main_thread().ident and signal.getsignal(_WAKING) is _wake:
         signal.pthread_kill(thread, _WAKING)
 

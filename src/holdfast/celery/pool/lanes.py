@@ -1,0 +1,76 @@
+"""Who may run: calls of one kind wait in a lane, and all lanes share the slots of the pool."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+
+from holdfast.celery.pool.calls import PoolCall
+
+
+class Lane:
+    """Calls of one kind: those that run, and those that wait for a place.
+
+    Args:
+        limit: how many run at a time.
+        run: runs one, on the event loop, until it has left its place.
+    """
+
+    def __init__(self, limit: int, run: Callable[[PoolCall], Awaitable[object]]) -> None:
+        self.limit = limit
+        self.run = run
+        self.running: set[PoolCall] = set()
+        self.waiting: deque[PoolCall] = deque()
+
+    @property
+    def can_start(self) -> bool:
+        """Whether one waits, and has a place."""
+        return bool(self.waiting) and len(self.running) < self.limit
+
+
+class Lanes:
+    """The lanes of a pool. Used on the event loop only.
+
+    Args:
+        limit: how many calls run at a time, whatever their kind.
+    """
+
+    def __init__(self, limit: int, lanes: dict[str, Lane]) -> None:
+        self.limit = limit
+        self.lanes = lanes
+        self.running = 0
+        self._is_closed = False
+
+    @property
+    def free(self) -> int:
+        """How many more could run now."""
+        return 0 if self._is_closed else max(0, self.limit - self.running)
+
+    def put(self, name: str, call: PoolCall) -> None:
+        """Let a call wait for its place; `ready` gives it when it has one."""
+        if not self._is_closed:
+            self.lanes[name].waiting.append(call)
+
+    def ready(self) -> Iterator[tuple[Lane, PoolCall]]:
+        """Take the calls that have a place now, one of each lane in turns; `leave` gives a place back."""
+        while startable := [lane for lane in self.lanes.values() if lane.can_start]:
+            for lane in startable:
+                if self.running >= self.limit:
+                    return
+                call = lane.waiting.popleft()
+                lane.running.add(call)
+                self.running += 1
+                yield lane, call
+
+    def leave(self, lane: Lane, call: PoolCall) -> None:
+        """Give a place back."""
+        lane.running.discard(call)
+        self.running -= 1
+
+    def close(self) -> None:
+        """Start nothing more; what waits is forgotten, as its message was not acknowledged."""
+        self._is_closed = True
+        for lane in self.lanes.values():
+            lane.waiting.clear()
+
+    def all_running(self) -> list[PoolCall]:
+        """Everything that runs."""
+        return [call for lane in self.lanes.values() for call in lane.running]

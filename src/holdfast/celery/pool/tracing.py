@@ -1,0 +1,129 @@
+"""Celery's own tracer around a coroutine.
+
+The tracer is a plain function: it fires the signals, keeps current task and request, retries, stores the
+result, and goes on with chains and chords. It calls the task's `run` and wants its result at once. So it runs
+in a greenlet: when `run` gives a coroutine, the greenlet is left until the event loop has awaited that, and
+other tracers use the thread meanwhile. What a tracer waits for itself, such as the result backend, it waits for
+in its thread, and not on the event loop.
+"""
+
+import inspect
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from functools import wraps
+from itertools import cycle
+from queue import SimpleQueue
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore
+from greenlet import getcurrent, greenlet
+
+from holdfast.celery.pool.awaiting import Body
+from holdfast.celery.pool.calls import CoroutineCancelled, PoolCall
+from holdfast.jobs.loop import LoopThread
+
+THREADS = 4
+
+
+def await_in_tracer(task: Task[Any, Any], loop: LoopThread) -> bool:
+    """Have a task's coroutines awaited where a tracer of this pool calls it; `False`: it has none.
+
+    By a `run` of its own, as Celery does for `autoretry_for`, whose `run` calls this one. Called by anybody
+    else, it gives the coroutine.
+    """
+    name = "_orig_run" if hasattr(task, "_orig_run") else "run"
+    function = getattr(task, name)
+    if getattr(function, "is_awaited_in_tracer", False):
+        return True
+    if not inspect.iscoroutinefunction(function):
+        return False
+
+    @wraps(function)
+    def run(*args: object, **kwargs: object) -> object:
+        coroutine = function(*args, **kwargs)
+        tracing = getcurrent()
+        return tracing.wait_for(coroutine, task, loop) if isinstance(tracing, Tracing) else coroutine
+
+    run.is_awaited_in_tracer = True  # type: ignore[attr-defined]
+    setattr(task, name, run)
+    return True
+
+
+class TracerThreads:
+    """A few threads that run tracers, any number of them at once."""
+
+    def __init__(self) -> None:
+        self._threads = cycle([_TracerThread(number) for number in range(THREADS)])
+
+    def trace(self, call: PoolCall, on_end: Callable[[], object]) -> None:
+        """Run a call's tracer and tell the worker how it ended; then call this, in whatever thread."""
+        next(self._threads).begin(call, on_end)
+
+
+class _TracerThread:
+    def __init__(self, number: int) -> None:
+        self.todo: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        name = f"holdfast-tracer-{number}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def begin(self, call: PoolCall, on_end: Callable[[], object]) -> None:
+        # A greenlet belongs to the thread that makes it.
+        self.todo.put(lambda: Tracing(self.todo.put, call, on_end).switch())
+
+    def _run(self) -> None:
+        while True:
+            self.todo.get()()
+
+
+class Tracing(greenlet):
+    """One tracer at work.
+
+    Args:
+        later: has its thread call something when it has time.
+        call: what to trace.
+        on_end: called when the worker was told how it ended.
+    """
+
+    def __init__(
+        self,
+        later: Callable[[Callable[[], object]], object],
+        call: PoolCall,
+        on_end: Callable[[], object],
+    ) -> None:
+        super().__init__()
+        self._hub = getcurrent()
+        self._later = later
+        self._call = call
+        self._on_end = on_end
+
+    def run(self) -> None:
+        """Trace, and tell the worker. Nothing is raised into the thread, which has other tracers to run."""
+        call = self._call
+        try:
+            call.accept()
+            call.end(call.target(*call.args, **call.kwargs))
+        except BaseException as error:  # noqa: BLE001 - what a tracer lets through would end this thread
+            call.lose(error)
+        finally:
+            self._on_end()
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Any], task: Task[Any, Any], loop: LoopThread) -> Any:  # noqa: ANN401 - the type is the function's
+        """Leave this greenlet until the loop has awaited the coroutine; give or raise what came of it.
+
+        The coroutine begins with this greenlet's context variables: what signal handlers have set, it sees.
+        """
+        ended = loop.submit(Body(coroutine, task, self._call).wait())
+        ended.add_done_callback(lambda _: self._later(self.switch))
+        self._hub.switch()
+        return _outcome(ended, self._call)
+
+
+def _outcome(ended: "Future[Any]", call: PoolCall) -> Any:  # noqa: ANN401 - the type is the function's
+    if call.is_terminated:
+        # The end was announced: the tracer must not store another.
+        raise Ignore
+    if ended.cancelled():
+        raise CoroutineCancelled("The coroutine was cancelled.")
+    return ended.result()
