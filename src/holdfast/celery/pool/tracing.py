@@ -3,8 +3,8 @@
 The tracer is a plain function: it fires the signals, keeps current task and request, retries, stores the
 result, and goes on with chains and chords. It calls the task's `run` and wants its result at once. So it runs
 in a greenlet: when `run` gives a coroutine, the greenlet is left until the event loop has awaited that, and
-other tracers use the thread meanwhile. What a tracer waits for itself, such as the result backend, it waits for
-in its thread, and not on the event loop.
+other tracers use the thread meanwhile. What a tracer waits for itself, such as the result backend, it waits
+for in its thread, and not on the event loop.
 """
 
 import inspect

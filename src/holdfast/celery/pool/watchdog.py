@@ -1,4 +1,4 @@
-"""Who blocks the event loop: a call that waits without `await` keeps the other tasks of the worker waiting."""
+"""Who blocks the event loop: a call that waits without `await` keeps all the others waiting."""
 
 import asyncio
 import logging
