@@ -9,9 +9,10 @@ from uuid import UUID
 from holdfast.celery.application import make_celery
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
-from holdfast.celery.job_task import celery_task
 from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
+from holdfast.celery.results import ResultWriter
+from holdfast.celery.tasks import TaskParts, celery_task
 from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, WorkerParts, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.errors import ConfigurationError
@@ -21,6 +22,7 @@ from holdfast.jobs.database import Database
 from holdfast.jobs.delivery.outbox import Outbox
 from holdfast.jobs.delivery.relay import Relay
 from holdfast.jobs.ending.stopping import StopSign, Timetable
+from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.options import duration
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.process import PerProcess
@@ -60,6 +62,7 @@ class TaskKeywords(TypedDict, total=False):
         start_by: seconds from its submission within which a job must start; it ends as `expired` if not.
         exposed: any API key may ask for it over HTTP by its name, with arguments of its choice; False if not
             given. Not `public`: a key is needed all the same.
+        cpu_bound: it computes rather than waits: the asyncio pool runs it in a process; False if not given.
         cron: run it by the clock as well, by an expression of five fields such as `0 3 * * *`; its arguments
             must all have defaults.
         timezone: of the expression, such as `Europe/Paris`; UTC if not given.
@@ -82,6 +85,7 @@ class TaskKeywords(TypedDict, total=False):
     deadline: timedelta | float
     start_by: timedelta | float
     exposed: bool
+    cpu_bound: bool
     cron: str
     timezone: str
     missed: Missed
@@ -124,9 +128,16 @@ class Holdfast:
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
-        self._ended_by_force: dict[str, Decision] = {}
+        ended_by_force: dict[str, Decision] = {}
         sign, timetable = StopSign(), Timetable(self.settings.shutdown)
-        self._runner = Runner(self.database, self._show_progress, sign, timetable)
+        runner = Runner(self.database, self._show_progress, sign, timetable)
+        self._parts = TaskParts(
+            runner,
+            LoopRunner(runner, self._identity),
+            ResultWriter(self.celery),
+            self._identity,
+            ended_by_force,
+        )
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
         relay, scheduler = Relay(keeping, carrier), Scheduler(keeping, self.tasks)
@@ -140,7 +151,7 @@ class Holdfast:
             self.tasks,
             sign,
             timetable,
-            on_end=self._ended_by_force.__setitem__,
+            on_end=ended_by_force.__setitem__,
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(
@@ -196,7 +207,7 @@ class Holdfast:
     def _add(self, name: str, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
         task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
         self.tasks.add(task)
-        self.celery.register_task(celery_task(task, self._runner, self._identity, self._ended_by_force))
+        self.celery.register_task(celery_task(task, self._parts))
         return task
 
     def _add_retention(self, age: timedelta) -> None:
@@ -242,6 +253,7 @@ def _options(keywords: TaskKeywords) -> TaskOptions:
         retry,
         keywords.get("max_crashes", 3),
         exposed=keywords.get("exposed", False),
+        cpu_bound=keywords.get("cpu_bound", False),
         cron=_cron(keywords),
         timeout=duration(keywords.get("timeout")),
         deadline=duration(keywords.get("deadline")),

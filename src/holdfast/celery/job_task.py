@@ -88,6 +88,8 @@ class JobTask(CeleryTask[[str], JsonValue]):
             decision = by_force
         if isinstance(decision, Complete):
             return decision.result
+        if isinstance(decision, Stop):
+            self.update_state(state=states.REVOKED)
         return self._leave(decision)
 
     def _leave(self, decision: Decision | None) -> NoReturn:
@@ -97,35 +99,8 @@ class JobTask(CeleryTask[[str], JsonValue]):
             case RetryLater(error, _, delay):
                 # Raised, not `self.retry()`: the job waits in PostgreSQL, not as a message with an ETA.
                 raise Retry(error["message"], when=datetime.now(UTC) + delay)
-            case Stop():
-                self.update_state(state=states.REVOKED)
-                raise Ignore
-            case Abandon() | HandBack() | Suspend() | None:
+            case Stop() | Abandon() | HandBack() | Suspend() | None:
                 raise Ignore
             case Complete():
                 raise AssertionError(decision)
         assert_never(decision)
-
-
-def celery_task(
-    definition: Task[..., Any],
-    runner: Runner,
-    worker: Callable[[], Worker],
-    ended_by_force: MutableMapping[str, Decision],
-) -> JobTask:
-    """The Celery task that runs jobs of a Holdfast task.
-
-    What was decided of an attempt that did not leave is to be in `ended_by_force`, by the job's id, before
-    its process is killed.
-    """
-    attributes = {
-        "name": definition.name,
-        "definition": definition,
-        "runner": runner,
-        "worker": staticmethod(worker),
-        "ended_by_force": ended_by_force,
-        "abstract": False,
-        "__doc__": definition.__doc__,
-    }
-    made: JobTask = type(definition.name, (JobTask,), attributes)()
-    return made

@@ -138,7 +138,7 @@ def _facts(worker: Any, consumption: Consumption) -> WorkerFacts:  # noqa: ANN40
     return WorkerFacts(
         host=socket.gethostname(),
         pid=os.getpid(),
-        pool=worker.pool_cls.__module__.rpartition(".")[2],
+        pool=worker.pool_cls.__module__.rpartition(".")[2].removesuffix("_pool"),
         concurrency=worker.concurrency,
         queues=sorted(worker.app.amqp.queues.consume_from),
         running=len(state.active_requests),

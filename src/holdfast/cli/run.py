@@ -9,6 +9,7 @@ from rich.console import Console
 
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.local_key import key_file, make_local_key
+from holdfast.cli.pools import Pool
 from holdfast.cli.services import Service, end_as_by_ctrl_c, running, supervise, wait_until_ready
 from holdfast.errors import ConfigurationError
 from holdfast.settings import Settings
@@ -49,17 +50,19 @@ def api(app: App = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
 def worker(
     context: typer.Context,
     app: App = None,
-    concurrency: Concurrency = 2,
-    pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads or solo.")] = "prefork",
+    concurrency: Concurrency = 100,
+    pool: Annotated[Pool, typer.Option("--pool", "-P", help="How jobs run side by side.")] = Pool.ASYNCIO,
 ) -> None:
     """Run a worker. Further options go to `celery worker`, such as `-Q queue` or `--hostname name`."""
     celery = load_holdfast(app).celery
     level = Settings().log_level
-    arguments = ["worker", f"--concurrency={concurrency}", f"--pool={pool}", f"--loglevel={level}"]
+    # Celery's option knows its own pools only, and leaves the choice to this where it is not given.
+    celery.conf.worker_pool = pool.target
+    arguments = ["worker", f"--concurrency={concurrency}", f"--loglevel={level}"]
     celery.worker_main([*arguments, *context.args])
 
 
-def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 2) -> None:
+def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 100) -> None:
     """Run engines, API and worker in this terminal, until Ctrl-C."""
     from holdfast.migrations import upgrade
 

@@ -37,10 +37,16 @@ class ThreadBody:
 
 
 class LoopBody:
-    """A coroutine, which is cancelled; one that does not leave is left to itself when its job is gone."""
+    """A coroutine, which is cancelled; one that does not leave is left to itself when its job is gone.
 
-    def __init__(self, loop: LoopThread) -> None:
+    Args:
+        loop: where it runs.
+        name: of its asyncio task.
+    """
+
+    def __init__(self, loop: LoopThread, name: str = "") -> None:
         self._loop = loop
+        self._name = name
         self._left: concurrent.futures.Future[object] = concurrent.futures.Future()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.CancelledError | None = None
@@ -59,6 +65,16 @@ class LoopBody:
             return self._left.result()
         finally:
             # What is raised here, and not by the task, is a time limit; the task must not outlive it.
+            running.cancel()
+
+    async def run_here(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """As `run`, for code on the loop itself."""
+        running = asyncio.ensure_future(self._await(coroutine))
+        left = asyncio.wrap_future(self._left)
+        running.add_done_callback(self._hand_on)
+        try:
+            return await left
+        finally:
             running.cancel()
 
     def stop(self) -> None:
@@ -86,6 +102,8 @@ class LoopBody:
 
     async def _await(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
         self._task = asyncio.current_task()
+        if self._name and self._task is not None:
+            self._task.set_name(self._name)
         if self._is_stopped:  # the sign came before
             raise asyncio.CancelledError
         try:
@@ -95,7 +113,7 @@ class LoopBody:
             self._cancelled = error
             raise
 
-    def _hand_on(self, running: concurrent.futures.Future[object]) -> None:
+    def _hand_on(self, running: "concurrent.futures.Future[object] | asyncio.Future[object]") -> None:
         with suppress(concurrent.futures.InvalidStateError):
             if running.cancelled():
                 self._left.set_exception(self._cancelled or concurrent.futures.CancelledError())

@@ -1,8 +1,8 @@
 """What a task sees of its own job."""
 
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from operator import index
@@ -144,4 +144,16 @@ class JobContext(StepMethods, ChildMethods):
                 raise failure from None
             raise
         if (failure := self._steps.close()) is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def at_work_async(self) -> AsyncIterator[None]:
+        """As `at_work`, on an event loop."""
+        try:
+            yield
+        except BaseException:
+            if isinstance(failure := await self._steps.close_async(), StaleAttempt):
+                raise failure from None
+            raise
+        if (failure := await self._steps.close_async()) is not None:
             raise failure

@@ -74,7 +74,8 @@ class Reporter:
         finally:
             with self._changed:
                 self._in_hand[job_id] -= 1
-                self._in_hand += Counter()  # forgets what has come to nothing
+                if not self._in_hand[job_id]:
+                    del self._in_hand[job_id]
                 self._ensure_thread()
 
     def open(self, attempt: RunningAttempt) -> None:
@@ -85,6 +86,11 @@ class Reporter:
 
     def close(self, attempt: RunningAttempt) -> None:
         """Stop reporting for an attempt; afterwards nothing is written or told of it any more."""
+        if attempt.progress is None:
+            # There was nothing to tell, and so nothing to wait for: the thread may be with PostgreSQL now.
+            with self._changed:
+                self._open.discard(attempt)
+            return
         with self._reporting:
             with self._changed:
                 self._open.discard(attempt)
@@ -149,7 +155,7 @@ class Reporter:
 
     def _is_in_hand(self, job_id: UUID) -> bool:
         with self._changed:
-            return self._in_hand[job_id] > 0
+            return job_id in self._in_hand
 
     def _give_back(self, attempts: list[tuple[UUID, int]]) -> None:
         for job_id, number in attempts:

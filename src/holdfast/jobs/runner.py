@@ -69,11 +69,11 @@ class Runner:
         sign: StopSign | None = None,
         timetable: Timetable | None = None,
     ) -> None:
-        self._database = database
-        self._sign = sign = sign or StopSign()
-        self._reporter = PerProcess(lambda: Reporter(database, watcher))
-        self._warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
-        self._step_writer = PerProcess(lambda: StepWriter(database))
+        self.database = database
+        self.sign = sign = sign or StopSign()
+        self.reporter = PerProcess(lambda: Reporter(database, watcher))
+        self.warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
+        self.step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = process_loop
 
     def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
@@ -85,14 +85,20 @@ class Runner:
         Raises:
             DatabaseUnavailable: PostgreSQL stayed away; the job is given back when it returns.
         """
-        if self._sign.stage is not Stage.RUNNING:
-            return patiently(lambda: self._decline(job_id), patience=CLAIM_PATIENCE)
-        with self._reporter.get().in_hand(job_id, worker):
+        if self.sign.stage is not Stage.RUNNING:
+            self.decline(job_id)
+            return None
+        with self.reporter.get().in_hand(job_id, worker):
             return self._run(task, job_id, worker)
 
-    def _decline(self, job_id: UUID) -> None:
-        with self._database.transaction() as session:
-            sending.mark_unsent(session, [job_id])
+    def decline(self, job_id: UUID) -> None:
+        """Let others have a job whose message this worker was given."""
+
+        def mark_unsent() -> None:
+            with self.database.transaction() as session:
+                sending.mark_unsent(session, [job_id])
+
+        patiently(mark_unsent, patience=CLAIM_PATIENCE)
 
     def _run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
         claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
@@ -100,23 +106,23 @@ class Runner:
             log.debug("Nothing to do for job %s", job_id)
             return None
         running = RunningAttempt(claim)
-        decision = self._decide(task, running, self._execute(task, running))
-        if isinstance(decision, Fail | RetryLater):
-            log.warning("Job %s: %s\n%s", job_id, decision.error, decision.traceback)
+        return self.record(task, running, self.decide(task, running, self._execute(task, running)))
+
+    def record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
+        """Write what was decided, however long PostgreSQL is away; returns what was written."""
         try:
             return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
         except (DataError, OperationalError) as error:
             # What only PostgreSQL could find: the result is too large for it, say. It will not shrink.
-            refused = Raised(PermanentError(reason(error), code="invalid_result"))
-            decision = self._decide(task, running, refused)
-            return patiently(lambda: self._record(task, running, decision), patience=RECORD_PATIENCE)
+            refused = self.decide(task, running, Raised(PermanentError(reason(error), code="invalid_result")))
+            return patiently(lambda: self._record(task, running, refused), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
-        with self._database.statement() as session:
+        with self.database.statement() as session:
             return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
-        reporter, warden = self._reporter.get(), self._warden.get()
+        reporter, warden = self.reporter.get(), self.warden.get()
         reporter.open(running)
         warden.open(running)
         try:
@@ -132,36 +138,46 @@ class Runner:
             reporter.close(running)
 
     def _call(self, task: Task[..., Any], running: RunningAttempt) -> object:
-        context = JobContext(running, self._database, self._step_writer.get)
+        context = JobContext(running, self.database, self.step_writer.get)
         arguments = task.load_arguments(running.claim.args)
         body = LoopBody(self._loop) if task.is_async else ThreadBody()
         running.begin(body)
         with context.at_work():
             return body.run(lambda: task.function(context, **arguments))
 
-    def _decide(self, task: Task[..., Any], running: RunningAttempt, outcome: Outcome) -> Decision:
-        return decide(
+    def decide(self, task: Task[..., Any], running: RunningAttempt, outcome: Outcome) -> Decision:
+        """What to write of an attempt that ended so; what went wrong is told in the log."""
+        decision = decide(
             outcome,
             running.claim,
             task.options.retry,
             ending=running.ending,
             deadline_left=running.deadline_left,
         )
+        if isinstance(decision, Fail | RetryLater):
+            log.warning("Job %s: %s\n%s", running.claim.id, decision.error, decision.traceback)
+        return decision
 
     def _record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
         claim = running.claim
         if isinstance(decision, Complete):
-            with self._database.statement() as session:
+            with self.database.statement() as session:
                 held = record(session, claim, decision, running.progress)
         else:
-            with self._database.transaction() as session:
+            with self.database.transaction() as session:
                 held = record(session, claim, decision, running.progress)
                 if held:
                     children.cancel_orphans(session, [claim.id])
+        return self.recorded(task, claim, decision, held=held)
+
+    def recorded(
+        self, task: Task[..., Any], claim: store.Claim, decision: Decision, *, held: bool
+    ) -> Decision:
+        """What there is to do after the write, which was refused if the attempt does not hold its job."""
         if not held:
             log.info("Job %s has moved on from attempt %d; its outcome is dropped", claim.id, claim.attempt)
             return Abandon()
-        wake_after(self._database, task.outbox, claim, decision)
+        wake_after(self.database, task.outbox, claim, decision)
         return decision
 
 

@@ -90,13 +90,14 @@ def unless_keyed(new_jobs: Insert) -> ReturningInsert[Any]:
     ).returning(_jobs.c.id)
 
 
-def _claim() -> Select[*tuple[Any, ...]]:
+def claiming(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """Take those of these jobs that may start for a new attempt each; gives the fields of `store.Claim`."""
     worker, process = bindparam("by", type_=Text), bindparam("pid", type_=Integer)
     end = func.least(_jobs.c.deadline, func.now() + _jobs.c.timeout)
     claimed = (
         update(_jobs)
         .where(
-            _jobs.c.id == bindparam("job"),
+            which,
             _jobs.c.status == JobStatus.QUEUED.value,
             _jobs.c.run_at <= func.now(),
             _jobs.c.awaited_ids.is_(None),
@@ -156,7 +157,7 @@ _STOPPED = _jobs.c.cancel_requested_at.is_not(None)
 
 ENQUEUE = _enqueue()
 ENQUEUE_ONCE = unless_keyed(_enqueue())
-CLAIM = _claim()
+CLAIM = claiming(_jobs.c.id == bindparam("job"))
 COMPLETE = _leave(
     AttemptOutcome.COMPLETED,
     None,

@@ -44,6 +44,7 @@ class TaskOptions:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_crashes: int = 3
     exposed: bool = False
+    cpu_bound: bool = False
     cron: Cron | None = None
     timeout: timedelta | None = None
     deadline: timedelta | None = None

@@ -19,7 +19,7 @@ def run_job(holdfast: Holdfast, job_id: UUID) -> Job:
         UnknownTask: there is no such job, or its task is not registered with this Holdfast.
     """
     task = holdfast.tasks[_job(holdfast, job_id).task]
-    holdfast._runner.run(task, job_id, holdfast._identity())  # noqa: SLF001 - as its Celery task does
+    holdfast._parts.runner.run(task, job_id, holdfast._identity())  # noqa: SLF001 - as its Celery task does
     return _job(holdfast, job_id)
 
 

@@ -250,6 +250,15 @@ class Steps:
             wait_for_futures([self._line.last])
         return self._line.failure
 
+    async def close_async(self) -> Exception | None:
+        """As `close`, on an event loop."""
+        with self._lock:
+            self._is_closed = True
+        if not self._line.is_empty:
+            self._writer().hurry()
+            await asyncio.wait([asyncio.wrap_future(self._line.last)])
+        return self._line.failure
+
     def new(self, call: Call, result: str, seconds: float) -> NewStep:
         """The step of a function that took so long and ended just now, as it is saved."""
         claim = self._claim

@@ -1,0 +1,78 @@
+"""What Celery's result backend is told of jobs, for whoever asks `AsyncResult`: many at once, by one thread.
+
+PostgreSQL has it all; a backend that is away, or full, is passed over.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+from celery.backends.redis import RedisBackend
+
+log = logging.getLogger(__name__)
+
+TELL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class CeleryState:
+    """A state of Celery's, with the result or exception that belongs to it."""
+
+    state: str
+    result: Any = None
+
+
+class ResultWriter:
+    """Tells the newest state of each job. One that is over before its start was told is told once."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._news: dict[str, CeleryState] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def tell(self, job_id: str, state: CeleryState) -> None:
+        """Tell this soon; returns at once."""
+        with self._changed:
+            self._news[job_id] = state
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="holdfast-results", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._news)
+            time.sleep(TELL_SECONDS)
+            with self._changed:
+                news, self._news = self._news, {}
+            self._write(news)
+
+    def _write(self, news: Mapping[str, CeleryState]) -> None:
+        backend: Any = self._app.backend
+        try:
+            if type(backend) is RedisBackend:
+                _write_to_redis(backend, news)
+            else:
+                for job_id, told in news.items():
+                    backend.store_result(job_id, told.result, told.state)
+        except (*backend.connection_errors, *backend.channel_errors) as error:
+            log.debug("Celery was not told of %d jobs: %s", len(news), error)
+
+
+def _write_to_redis(backend: Any, news: Mapping[str, CeleryState]) -> None:  # noqa: ANN401 - Celery's backend
+    """As the backend's `store_result` does for each, in one round trip."""
+    expires = backend.expires
+    with backend.client.pipeline(transaction=False) as pipeline:
+        for job_id, told in news.items():
+            result = backend.encode_result(told.result, told.state)
+            meta = backend.encode(backend._get_result_meta(result, told.state, None, None))  # noqa: SLF001
+            key = backend.get_key_for_task(job_id)
+            pipeline.setex(key, expires, meta)
+            pipeline.publish(key, meta)
+        pipeline.execute()
