@@ -11,6 +11,7 @@ from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
 from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
+from holdfast.celery.pulling import Pulling, pull_step
 from holdfast.celery.results import ResultWriter
 from holdfast.celery.tasks import TaskParts, celery_task
 from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, WorkerParts, worker_step
@@ -26,6 +27,7 @@ from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.options import duration
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.process import PerProcess
+from holdfast.jobs.pulling import Puller
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.retention import Retention
 from holdfast.jobs.runner import Runner
@@ -137,15 +139,21 @@ class Holdfast:
             ResultWriter(self.celery),
             self._identity,
             ended_by_force,
+            claims={},
         )
+        loop_runner = self._parts.loop_runner
+        puller = Puller(lambda: required(self.urls.database_url), self.tasks, lambda: loop_runner.holder)
+        pulling = Pulling(puller, self._parts.claims, runner.give_back, loop_runner.doubt)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
-        relay, scheduler = Relay(keeping, carrier), Scheduler(keeping, self.tasks)
+        relay = Relay(keeping, carrier, on_backlog=pulling.wake)
+        scheduler = Scheduler(keeping, self.tasks)
         consumption = Consumption(carrier, keeping)
         parts = WorkerParts(
             relay,
             scheduler,
             consumption,
+            pulling,
             keeping,
             self._identity,
             self.tasks,
@@ -155,7 +163,7 @@ class Holdfast:
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(
-            [SurviveBrokerLoss, consumer_step(consumption, relay.unknown_tasks)]
+            [SurviveBrokerLoss, consumer_step(consumption, relay.unknown_tasks), pull_step(pulling)]
         )
         if self.settings.retention_days:
             self._add_retention(timedelta(days=self.settings.retention_days))

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, HandBack, RetryLater, Stop, Suspend
 from holdfast.jobs.runner import Runner
+from holdfast.jobs.store import Claim
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
 
@@ -79,10 +80,12 @@ class JobTask(CeleryTask[[str], JsonValue]):
     definition: ClassVar[Task[..., Any]]
     worker: ClassVar[Callable[[], Worker]]
     ended_by_force: ClassVar[MutableMapping[str, Decision]]
+    claims: ClassVar[MutableMapping[str, Claim]]
 
     def run(self, job_id: str) -> JsonValue:
         """Run the job; the return value or exception is what Celery's result backend keeps for an hour."""
-        decision = self.runner.run(self.definition, UUID(job_id), type(self).worker())
+        worker, claim = type(self).worker(), self.claims.pop(job_id, None)
+        decision = self.runner.run(self.definition, UUID(job_id), worker, claim)
         by_force = self.ended_by_force.pop(job_id, None)
         if isinstance(by_force, Fail | Stop):  # which no attempt follows
             decision = by_force

@@ -49,7 +49,11 @@ class LoopTask(JobTask):
         def begin(running: RunningAttempt) -> None:
             self._begin(call, running)
 
-        decision = await self.loop_runner.run(self.definition, UUID(call.id), begin)
+        claim = self.claims.pop(call.id, None)
+        if claim is None:
+            decision = await self.loop_runner.run(self.definition, UUID(call.id), begin)
+        else:
+            decision = await self.loop_runner.run_claimed(self.definition, claim, begin)
         self._end(call, decision, time.monotonic() - began)
 
     def _begin(self, call: PoolCall, running: RunningAttempt) -> None:

@@ -12,6 +12,7 @@ from celery import bootsteps, signals
 from celery.worker import state
 
 from holdfast.celery.liveness import Consumption
+from holdfast.celery.pulling import Pulling
 from holdfast.celery.shutdown import Shutdown
 from holdfast.jobs.database import Database
 from holdfast.jobs.delivery.relay import Relay, WorkerThreads
@@ -57,6 +58,7 @@ class WorkerParts:
     relay: Relay
     scheduler: Scheduler
     consumption: Consumption
+    pulling: Pulling
     database: Database
     identity: Identity
     tasks: Registry
@@ -81,7 +83,7 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
                 consumption.look,
                 parts.database,
                 worker,
-                lambda: _facts(parent, consumption),
+                lambda: _facts(parent, consumption, parts.pulling),
                 Enforcer(worker, parts.tasks, parts.on_end).round,
             )
             self._shutdown = Shutdown(
@@ -134,13 +136,15 @@ class SurviveBrokerLoss(bootsteps.StartStopStep):
             channel.do_restore = wanted
 
 
-def _facts(worker: Any, consumption: Consumption) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
+def _facts(worker: Any, consumption: Consumption, pulling: Pulling) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
+    consumed = sorted(worker.app.amqp.queues.consume_from)
     return WorkerFacts(
         host=socket.gethostname(),
         pid=os.getpid(),
         pool=worker.pool_cls.__module__.rpartition(".")[2].removesuffix("_pool"),
         concurrency=worker.concurrency,
-        queues=sorted(worker.app.amqp.queues.consume_from),
+        queues=consumed,
+        pulls=pulling.queues(consumed),
         running=len(state.active_requests),
         is_consuming=consumption.is_well,
     )

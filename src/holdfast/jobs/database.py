@@ -1,6 +1,6 @@
 """Connections to PostgreSQL: one pool per process and per kind of code, made when first used."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -26,10 +26,19 @@ class Database:
         pool_size: connections each pool opens at most, and keeps.
         silence_seconds: how long a server may leave what was sent without an answer of its network before the
             connection counts as lost.
+        server_settings: of PostgreSQL's, for every connection.
     """
 
-    def __init__(self, url: Callable[[], str], *, pool_size: int = 10, silence_seconds: int = 30) -> None:
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        pool_size: int = 10,
+        silence_seconds: int = 30,
+        server_settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = url
+        self._server_settings = {"timezone": "UTC", **(server_settings or {})}
         self._pool_size = pool_size
         self._silence_seconds = silence_seconds
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
@@ -108,7 +117,7 @@ class Database:
                 "keepalives_interval": max(1, self._silence_seconds // 6),
                 "keepalives_count": 4,
                 "tcp_user_timeout": self._silence_seconds * 1_000,
-                "options": "-c timezone=UTC",
+                "options": " ".join(f"-c {name}={value}" for name, value in self._server_settings.items()),
             },
         }
 

@@ -4,20 +4,34 @@ Each job is claimed and fenced by itself, and a stale one among them is left out
 Rows are locked in the order of their ids, so that no two groups meet crosswise.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import Integer, Table, Text, Update, Uuid, bindparam, column, func, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import (
+    ClauseElement,
+    CursorResult,
+    Integer,
+    Table,
+    Text,
+    Update,
+    Uuid,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, psycopg
 from sqlalchemy.orm import Session
 
 from holdfast.jobs import statements
 from holdfast.jobs.delivery.sending import once
-from holdfast.jobs.delivery.waiting import IS_UNSENT, Shelf
+from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.models import Attempt, Job
 from holdfast.jobs.storable import storable_json
 from holdfast.jobs.store import Claim
@@ -50,21 +64,42 @@ class Completion:
     progress: dict[str, Any] | None
 
 
+class _Statement:
+    """A statement as the driver takes it, built once: what SQLAlchemy would do with each row is left out."""
+
+    def __init__(self, built: ClauseElement) -> None:
+        compiled = built.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+        self._sql = str(compiled)
+        self._constants = dict(compiled.params)
+
+    def __call__(self, session: Session, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
+        return session.connection().exec_driver_sql(self._sql, {**self._constants, **values})
+
+
 def claim(session: Session, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:
     """Claim those of these jobs that can be claimed, as `store.claim` does; by their ids."""
-    rows = session.connection().execute(_CLAIM, {"jobs": list(job_ids), **holder.values})
+    rows = _CLAIM(session, {"jobs": list(job_ids), **holder.values})
     return {row.id: Claim(*row) for row in rows}
 
 
 def claim_due(
-    session: Session, shelf: Shelf, tasks: Collection[str], holder: Holder, *, limit: int
+    session: Session,
+    shelf: Shelf,
+    tasks: Collection[str],
+    holder: Holder,
+    *,
+    limit: int,
+    depth: int | None = None,
 ) -> list[Claim]:
     """Claim due jobs of these tasks that stand on the shelf and that the broker was not told of.
 
-    Those that were due first come first. What somebody else has locked is passed by.
+    Those that were due first come first. What somebody else has locked is passed by. Where jobs of other
+    tasks stand among them, no more than about the first `depth` are looked at.
     """
-    given = {"queue": shelf.queue, "priority": shelf.priority, "tasks": list(tasks), "most": limit}
-    return [Claim(*row) for row in session.connection().execute(_CLAIM_DUE, {**given, **holder.values})]
+    given = {"on_queue": shelf.queue, "on_priority": shelf.priority, "tasks": list(tasks), "most": limit}
+    statement = _CLAIM_DUE if depth is None else _CLAIM_AMONG
+    rows = statement(session, {**given, "depth": depth, **holder.values})
+    return [Claim(*row) for row in rows]
 
 
 def complete(session: Session, completions: Sequence[Completion]) -> list[bool]:
@@ -75,7 +110,7 @@ def complete(session: Session, completions: Sequence[Completion]) -> list[bool]:
         "results": [_json(each.result) for each in completions],
         "progresses": [_json(each.progress) for each in completions],
     }
-    left = {(row.job_id, row.attempt) for row in session.connection().execute(_COMPLETE, given)}
+    left = {(row.job_id, row.attempt) for row in _COMPLETE(session, given)}
     return [(each.claim.id, each.claim.attempt) in left for each in completions]
 
 
@@ -137,19 +172,32 @@ _NAMED = (
     .order_by(_jobs.c.id)
     .with_for_update(key_share=True)
 )
+_ON_SHELF = (
+    # A literal, as in `delivery.waiting`: the planner must see that the partial index has it.
+    _jobs.c.status == literal_column(f"'{JobStatus.QUEUED.value}'", Text),
+    _jobs.c.sent_at.is_(None),
+    _jobs.c.awaited_ids.is_(None),
+    _jobs.c.queue == bindparam("on_queue", type_=Text),
+    _jobs.c.priority == bindparam("on_priority", type_=Integer),
+    _jobs.c.run_at <= func.now(),
+)
 _DUE = (
     select(_jobs.c.id)
-    .where(
-        IS_UNSENT,
-        _jobs.c.queue == bindparam("queue", type_=Text),
-        _jobs.c.priority == bindparam("priority", type_=Integer),
-        _jobs.c.task == func.any(bindparam("tasks", type_=ARRAY(Text))),
-        _jobs.c.run_at <= func.now(),
-    )
+    .where(*_ON_SHELF, _jobs.c.task == func.any(bindparam("tasks", type_=ARRAY(Text))))
     .order_by(_jobs.c.run_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(key_share=True, skip_locked=True)
 )
-_CLAIM = statements.claiming(_jobs.c.id.in_(once(_NAMED)))
-_CLAIM_DUE = statements.claiming(_jobs.c.id.in_(once(_DUE)))
-_COMPLETE = _complete()
+_DEEPEST = (
+    select(_jobs.c.run_at)
+    .where(*_ON_SHELF)
+    .order_by(_jobs.c.run_at)
+    .offset(bindparam("depth", type_=Integer))
+    .limit(literal_column("1"))
+    .scalar_subquery()
+)
+_CLAIM = _Statement(statements.claiming(_jobs.c.id.in_(once(_NAMED))))
+_CLAIM_DUE = _Statement(statements.claiming(_jobs.c.id.in_(once(_DUE))))
+_NEAR = _DUE.where(_jobs.c.run_at <= func.coalesce(_DEEPEST, func.now()))
+_CLAIM_AMONG = _Statement(statements.claiming(_jobs.c.id.in_(once(_NEAR))))
+_COMPLETE = _Statement(_complete())

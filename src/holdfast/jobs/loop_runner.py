@@ -5,6 +5,7 @@ wait, is written one by one, in a thread.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +25,15 @@ from holdfast.jobs.grouping import Grouped
 from holdfast.jobs.groups import deciding
 from holdfast.jobs.loop import process_loop
 from holdfast.jobs.outcome import Complete, Decision, Outcome, Raised, Succeeded
-from holdfast.jobs.patience import patiently
+from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.runner import CLAIM_PATIENCE, RECORD_PATIENCE, Runner
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.store import Claim
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +73,10 @@ class LoopRunner:
         worker = self._worker()
         return Holder(worker.name, os.getpid(), worker.lease)
 
+    def doubt(self) -> None:
+        """Look for jobs that this process may have claimed without getting to know of it."""
+        self._runner.reporter.get().doubt(self._worker())
+
     async def run(self, task: Task[..., Any], job_id: UUID, begin: Begin) -> Decision | None:
         """As `Runner.run`; `begin` is called once the job is claimed."""
         if self._runner.sign.stage is not Stage.RUNNING:
@@ -92,7 +99,9 @@ class LoopRunner:
             return await _in_thread(self._runner.record, task, running, decision)
         try:
             held = await self._completions.ask(Completion(claim, decision.result, running.progress))
-        except DBAPIError:  # by itself it is found out what was wrong with it
+        except DBAPIError as error:
+            # One of the group cannot be stored: written one by one, it is found which.
+            log.warning("Results are written one by one: %s", reason(error))
             return await _in_thread(self._runner.record, task, running, decision)
         if held and claim.parent_id is None:
             return decision

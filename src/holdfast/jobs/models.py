@@ -239,7 +239,8 @@ class WorkerRow(Base):
     """A worker that is alive, as far as it has said so; the row goes with it.
 
     Its main process holds the advisory lock (`WORKER_LOCK`, `id`) on a connection of its own: when the
-    process dies, PostgreSQL notices at once and lets go of the lock.
+    process dies, PostgreSQL notices at once and lets go of the lock. From the queues in `pulls` it takes jobs
+    without a message for each.
     """
 
     __tablename__ = "workers"
@@ -251,6 +252,7 @@ class WorkerRow(Base):
     pool: Mapped[str]
     concurrency: Mapped[int]
     queues: Mapped[list[str]]
+    pulls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     running: Mapped[int] = mapped_column(server_default=text("0"))
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())

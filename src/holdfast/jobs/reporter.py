@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -50,6 +50,7 @@ class Reporter:
         self._worker: Worker | None = None
         self._in_hand: Counter[UUID] = Counter()
         self._in_doubt_until = 0.0
+        self._missing: set[tuple[UUID, int]] = set()
         self._open: set[RunningAttempt] = set()
         self._unsaved: dict[tuple[UUID, int], dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -77,6 +78,13 @@ class Reporter:
                 if not self._in_hand[job_id]:
                     del self._in_hand[job_id]
                 self._ensure_thread()
+
+    def doubt(self, worker: Worker) -> None:
+        """Look for some time whether this process holds what it does not know of."""
+        with self._changed:
+            self._worker = worker
+            self._in_doubt_until = time.monotonic() + DOUBT_SECONDS
+            self._ensure_thread()
 
     def open(self, attempt: RunningAttempt) -> None:
         """Begin to report for an attempt."""
@@ -137,8 +145,7 @@ class Reporter:
                 if self._unsaved:
                     store.save_progress(session, self._unsaved)
                 held = queries.held_attempts(session, worker=self._worker.name, process=os.getpid())
-            # Looked up after the read: what was claimed since is in hand by now.
-            self._give_back([key for key in held if not self._is_in_hand(key[0])])
+            self._give_back_missing(held)
         except SQLAlchemyError as error:
             log.warning("Progress was not saved, trying again in %.0f s: %s", SAVE_SECONDS, reason(error))
             if self._is_in_doubt():
@@ -157,8 +164,15 @@ class Reporter:
         with self._changed:
             return job_id in self._in_hand
 
-    def _give_back(self, attempts: list[tuple[UUID, int]]) -> None:
-        for job_id, number in attempts:
+    def _give_back_missing(self, held: Collection[tuple[UUID, int]]) -> None:
+        """Give back what is held and was in nobody's hand in two looks running.
+
+        Looked up after the read: what was claimed by its id is in hand since before its claim. What was
+        claimed together with others comes into hand a moment later.
+        """
+        missing = {key for key in held if not self._is_in_hand(key[0])}
+        confirmed, self._missing = self._missing & missing, missing - self._missing
+        for job_id, number in confirmed:
             with self._database.transaction() as session:
                 if store.hand_back(session, job_id, number):
                     log.warning("Gave back job %s, which this process holds and does not run", job_id)

@@ -76,8 +76,10 @@ class Runner:
         self.step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = process_loop
 
-    def run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
-        """Run a job of this task if it is there to be run.
+    def run(
+        self, task: Task[..., Any], job_id: UUID, worker: Worker, claim: store.Claim | None = None
+    ) -> Decision | None:
+        """Run a job of this task if it is there to be run, or was claimed for this process already.
 
         Returns what was decided and written. `None`: there was nothing to claim, or the worker shuts down.
         `Abandon`: the attempt lost the job on the way, and nothing was written.
@@ -85,11 +87,11 @@ class Runner:
         Raises:
             DatabaseUnavailable: PostgreSQL stayed away; the job is given back when it returns.
         """
-        if self.sign.stage is not Stage.RUNNING:
+        if self.sign.stage is not Stage.RUNNING and claim is None:
             self.decline(job_id)
             return None
         with self.reporter.get().in_hand(job_id, worker):
-            return self._run(task, job_id, worker)
+            return self._run(task, job_id, worker, claim)
 
     def decline(self, job_id: UUID) -> None:
         """Let others have a job whose message this worker was given."""
@@ -100,8 +102,20 @@ class Runner:
 
         patiently(mark_unsent, patience=CLAIM_PATIENCE)
 
-    def _run(self, task: Task[..., Any], job_id: UUID, worker: Worker) -> Decision | None:
-        claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
+    def give_back(self, claim: store.Claim) -> None:
+        """Let others have a job that was claimed for this process and is not begun."""
+
+        def hand_back() -> None:
+            with self.database.transaction() as session:
+                store.hand_back(session, claim.id, claim.attempt)
+
+        patiently(hand_back, patience=CLAIM_PATIENCE)
+
+    def _run(
+        self, task: Task[..., Any], job_id: UUID, worker: Worker, claim: store.Claim | None
+    ) -> Decision | None:
+        if claim is None:
+            claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
         if claim is None:
             log.debug("Nothing to do for job %s", job_id)
             return None

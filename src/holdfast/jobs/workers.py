@@ -26,6 +26,13 @@ _SILENT = text("""
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
 """)
+# A worker that has said nothing for so long is not counted on.
+SILENCE = timedelta(seconds=5)
+_PULLED = text("""
+    SELECT queue FROM holdfast.workers CROSS JOIN unnest(queues) AS queue
+    WHERE stopping_at IS NULL AND heartbeat_at > now() - CAST(:silence AS interval)
+    GROUP BY queue HAVING bool_and(queue = ANY(pulls))
+""")
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class WorkerFacts:
         pool: the kind of its pool, such as `prefork`.
         concurrency: jobs it runs at a time at most.
         queues: those it takes jobs from.
+        pulls: those of them whose backlog it takes by itself, without a message for each job.
         running: jobs it runs now.
         is_consuming: whether it would take a job now if it had a slot for it.
     """
@@ -75,6 +83,7 @@ class WorkerFacts:
     queues: Sequence[str]
     running: int
     is_consuming: bool
+    pulls: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,7 @@ def say_alive(session: Session, name: str, facts: WorkerFacts) -> int:
         "pool": facts.pool,
         "concurrency": facts.concurrency,
         "queues": list(facts.queues),
+        "pulls": list(facts.pulls),
         "running": facts.running,
         "heartbeat_at": func.now(),
     }
@@ -155,6 +165,11 @@ def say_alive(session: Session, name: str, facts: WorkerFacts) -> int:
 def lock(session: Session, worker_id: int) -> bool:
     """Hold the worker's lock for as long as this connection lives; `False`: an older one still holds it."""
     return bool(session.execute(select(func.pg_try_advisory_lock(WORKER_LOCK, worker_id))).scalar_one())
+
+
+def pulled_queues(session: Session) -> set[str]:
+    """The queues whose workers all take the backlog by themselves; nobody's queues are not among them."""
+    return set(session.scalars(_PULLED, {"silence": SILENCE}))
 
 
 def say_stopping(session: Session, name: str) -> None:

@@ -58,8 +58,8 @@ class AsyncioPool(BasePool):
         self._watchdog = Watchdog(self._loop)
         self._tracers: TracerThreads | None = None
         self._lanes = Lanes(limit, self._lanes_for(limit))
-        #: Called on the event loop whenever a place was given back.
-        self.on_free: Callable[[], object] = lambda: None
+        #: Called on the event loop whenever a place was taken or given back.
+        self.on_change: Callable[[], object] = lambda: None
 
     def _lanes_for(self, limit: int) -> dict[str, Lane]:
         return {
@@ -98,12 +98,16 @@ class AsyncioPool(BasePool):
     ) -> PoolCall:
         """Run a call as soon as there is a place for it. Returns at once, in any thread."""
         call = PoolCall(target, args, kwargs or {}, **options)
-        self._loop.loop.call_soon_threadsafe(self._put, call)
+        if threading.get_ident() == self._loop.thread_id:
+            self._put(call)
+        else:
+            self._loop.loop.call_soon_threadsafe(self._put, call)
         return call
 
     def _put(self, call: PoolCall) -> None:
         self._lanes.put(self._lane_of(call), call)
         self._start_ready()
+        self.on_change()
 
     def _lane_of(self, call: PoolCall) -> str:
         task = self.app.tasks.get(call.name)
@@ -130,7 +134,7 @@ class AsyncioPool(BasePool):
             self._start_ready()
             if not self._lanes.running:
                 self._nothing_runs.set()
-            self.on_free()
+            self.on_change()
 
     async def _run_itself(self, call: PoolCall) -> None:
         await self.app.tasks[call.name].run_in_pool(call)
@@ -252,9 +256,18 @@ class AsyncioPool(BasePool):
             self._processes.pool.flush()
 
     @property
-    def free(self) -> int:
-        """How many more calls could run now. Read on the event loop."""
-        return self._lanes.free
+    def is_closed(self) -> bool:
+        """Whether nothing is started any more."""
+        return self._lanes.is_closed
+
+    def free(self, lane: str) -> int:
+        """How many more calls of a lane could run now, those that wait taken off. Read on the event loop."""
+        return self._lanes.free(lane)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many calls run whose messages are acknowledged at their end. Read on the event loop."""
+        return self._lanes.running - len(self._lanes.lanes["task"].running)
 
     def _get_info(self) -> dict[str, Any]:
         lanes = self._lanes.lanes

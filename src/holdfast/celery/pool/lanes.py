@@ -37,16 +37,20 @@ class Lanes:
         self.limit = limit
         self.lanes = lanes
         self.running = 0
-        self._is_closed = False
+        self.is_closed = False
 
-    @property
-    def free(self) -> int:
-        """How many more could run now."""
-        return 0 if self._is_closed else max(0, self.limit - self.running)
+    def free(self, name: str) -> int:
+        """How many more calls of this lane could run now, those that wait taken off."""
+        if self.is_closed:
+            return 0
+        lane = self.lanes[name]
+        waiting = sum(len(each.waiting) for each in self.lanes.values())
+        in_lane = lane.limit - len(lane.running) - len(lane.waiting)
+        return max(0, min(self.limit - self.running - waiting, in_lane))
 
     def put(self, name: str, call: PoolCall) -> None:
         """Let a call wait for its place; `ready` gives it when it has one."""
-        if not self._is_closed:
+        if not self.is_closed:
             self.lanes[name].waiting.append(call)
 
     def ready(self) -> Iterator[tuple[Lane, PoolCall]]:
@@ -67,7 +71,7 @@ class Lanes:
 
     def close(self) -> None:
         """Start nothing more; what waits is forgotten, as its message was not acknowledged."""
-        self._is_closed = True
+        self.is_closed = True
         for lane in self.lanes.values():
             lane.waiting.clear()
 

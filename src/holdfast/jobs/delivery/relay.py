@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from itertools import groupby
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import children
+from holdfast.jobs import children, workers
 from holdfast.jobs.database import Database
 from holdfast.jobs.delivery import sending, waiting
 from holdfast.jobs.delivery.gauge import WINDOW
@@ -47,12 +47,21 @@ class Relay:
         database: where jobs wait.
         carrier: what brings them to workers.
         window: how many messages come before a new one, at most.
+        on_backlog: told of queues whose workers take what waits by themselves, and in which something does.
     """
 
-    def __init__(self, database: Database, carrier: Carrier, *, window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        database: Database,
+        carrier: Carrier,
+        *,
+        window: int = WINDOW,
+        on_backlog: Callable[[Collection[str]], object] = lambda _queues: None,
+    ) -> None:
         self._database = database
         self._carrier = carrier
         self._window = window
+        self._on_backlog = on_backlog
         self._batch = BATCH
         self.losses = Losses(database, carrier)
         self.unknown_tasks = UnknownTasks(database, carrier)
@@ -79,6 +88,10 @@ class Relay:
         """Send due jobs as far as there is room for them; `True`: there may be more, and room for it."""
         with self._database.session() as session:
             shelves = waiting.due_shelves(session)
+            pulled = workers.pulled_queues(session) if shelves else set()
+        if waits := pulled.intersection(shelf.queue for shelf in shelves):
+            self._on_backlog(waits)
+        shelves = [shelf for shelf in shelves if shelf.queue not in pulled]
         # No queue waits for another one's backlog: each is fed a batch, the first being another each time.
         queues = [list(shelves) for _, shelves in groupby(shelves, key=lambda shelf: shelf.queue)]
         random.shuffle(queues)

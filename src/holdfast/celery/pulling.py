@@ -1,0 +1,180 @@
+"""The backlog on its way into the pool: jobs that were claimed together, each a request to the worker.
+
+Celery sees each as a task that it has received: `inspect active`, events and so Flower show it by its id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, MutableMapping
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.exceptions import TaskRevokedError
+from celery.worker.state import task_reserved
+from kombu.asynchronous import Hub
+from sqlalchemy.exc import SQLAlchemyError
+
+from holdfast.celery.carrier import JOB_HEADER
+from holdfast.celery.pool import AsyncioPool
+from holdfast.jobs.loop import process_loop
+from holdfast.jobs.patience import reason
+from holdfast.jobs.pulling import Places, Puller
+from holdfast.jobs.store import Claim
+
+log = logging.getLogger(__name__)
+
+# Jobs that are claimed at once.
+MOST = 500
+# Messages that wait in the worker for their claim, at most: enough to keep it busy.
+PREFETCHED = 64
+
+
+class PulledMessage:
+    """What Celery's request wants of a message, for a job that had none."""
+
+    content_type = content_encoding = None
+    channel = None
+
+    def __init__(self, app: Celery, claim: Claim) -> None:
+        job_id = str(claim.id)
+        made = app.amqp.create_task_message(
+            job_id, claim.task, args=[job_id], kwargs={}, argsrepr=f"({job_id!r},)", kwargsrepr="{}"
+        )
+        self.headers = {**made.headers, JOB_HEADER: True}
+        self.body = self.payload = made.body
+        self.properties = made.properties
+        self.delivery_info: dict[str, Any] = {}
+
+
+class Pulling:
+    """Fills the places of an asyncio pool from PostgreSQL, whenever there are some and jobs wait.
+
+    Args:
+        puller: what claims.
+        claims: where claimed jobs are found by their tasks, by the job's id.
+        give_back: takes back the claim of a job that is not started after all; called in a thread.
+        doubt: called when it is not known what was claimed.
+    """
+
+    def __init__(
+        self,
+        puller: Puller,
+        claims: MutableMapping[str, Claim],
+        give_back: Callable[[Claim], object],
+        doubt: Callable[[], object],
+    ) -> None:
+        self._puller = puller
+        self._claims = claims
+        self._give_back = give_back
+        self._doubt = doubt
+        self._consumer: Any = None
+        self._pool: AsyncioPool | None = None
+        self._may_be_more = False
+        self._is_pulling = False
+        self._prefetch = 0
+        self._pull_task: asyncio.Task[None] | None = None
+
+    def begin(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """The worker takes jobs from now on, if its pool can take several."""
+        if isinstance(consumer.pool, AsyncioPool):
+            self._consumer, self._pool = consumer, consumer.pool
+            self._prefetch = 0
+            self._pool.on_change = self._on_change
+            process_loop.loop.call_soon_threadsafe(self._on_change)
+
+    def queues(self, consumed: Collection[str]) -> list[str]:
+        """Those of a worker's queues whose backlog it takes by itself."""
+        return [] if self._pool is None else sorted(self._puller.queues().intersection(consumed))
+
+    def wake(self, _queues: Collection[str] = ()) -> None:
+        """Jobs wait; called in any thread."""
+        if self._pool is not None:
+            process_loop.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._may_be_more = True
+        self._on_change()
+
+    def _on_change(self) -> None:
+        """A place was taken or given back."""
+        pool = self._pool
+        assert pool is not None  # noqa: S101 - it calls
+        self._set_prefetch(pool)
+        if self._may_be_more and not self._is_pulling and pool.free("task"):
+            self._is_pulling = True
+            self._pull_task = asyncio.create_task(self._pull(pool))
+
+    def _set_prefetch(self, pool: AsyncioPool) -> None:
+        """Let the broker send as many messages as can be started: others may have the rest."""
+        wanted = pool.unacknowledged + max(1, min(PREFETCHED, pool.free("task")))
+        if wanted != self._prefetch:
+            self._prefetch = wanted
+            hub: Hub = self._consumer.hub
+            hub.call_soon(_prefetch, self._consumer, wanted)
+
+    async def _pull(self, pool: AsyncioPool) -> None:
+        places = Places(min(MOST, pool.free("task")), pool.free("thread"))
+        queues = self.queues(self._consumer.app.amqp.queues.consume_from)
+        loop = asyncio.get_running_loop()
+        self._may_be_more = False
+        try:
+            claims = await loop.run_in_executor(None, self._puller.take, queues, places)
+        except SQLAlchemyError as error:
+            log.warning("No jobs could be taken just now: %s", reason(error))
+            self._doubt()
+            return
+        finally:
+            self._is_pulling = False
+        self._may_be_more = self._may_be_more or len(claims) >= places.all
+        for claim in claims:
+            self._start(pool, claim)
+
+    def _start(self, pool: AsyncioPool, claim: Claim) -> None:
+        if pool.is_closed:
+            asyncio.get_running_loop().run_in_executor(None, self._give_back, claim)
+            return
+        request = self._request(claim)
+        self._claims[request.id] = claim
+        task_reserved(request)
+        try:
+            request.execute_using_pool(pool)
+        except TaskRevokedError:
+            # Only this worker was told to leave it alone.
+            del self._claims[request.id]
+            asyncio.get_running_loop().run_in_executor(None, self._give_back, claim)
+
+    def _request(self, claim: Claim) -> Any:  # noqa: ANN401 - Celery's request
+        consumer = self._consumer
+        task = consumer.app.tasks[claim.task]
+        message: Any = PulledMessage(consumer.app, claim)
+        request = task.Request(
+            message,
+            app=consumer.app,
+            hostname=consumer.hostname,
+            eventer=consumer.event_dispatcher,
+            task=task,
+            connection_errors=consumer.connection_errors,
+            body=message.body,
+            headers=message.headers,
+            decoded=True,
+        )
+        facts = {"name": request.name, "args": request.argsrepr, "kwargs": "{}", "root_id": request.id}
+        request.send_event("task-received", retries=0, **facts)
+        return request
+
+
+def pull_step(pulling: Pulling) -> type[bootsteps.StartStopStep]:
+    """A bootstep of Celery's consumer that lets the pool pull as long as the worker takes jobs."""
+
+    class PullStep(bootsteps.StartStopStep):
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+            pulling.begin(parent)
+
+    return PullStep
+
+
+def _prefetch(consumer: Any, count: int) -> None:  # noqa: ANN401 - Celery's consumer
+    consumer.qos.value = count
+    consumer.qos.update()
