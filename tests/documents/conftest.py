@@ -67,7 +67,7 @@ class Library:
 
     def run(self, task, job_id):
         """Do what a worker does with the job: claim it if it is due, run it, record the outcome."""
-        return self.holdfast._runner.run(task, job_id, WORKER)
+        return self.holdfast._parts.runner.run(task, job_id, WORKER)
 
     def work(self, upload):
         """Run the upload's job once, if it is due; returns the job's row."""

@@ -45,7 +45,7 @@ def clean(application):
     with application.database.session() as session:
         accepted = task.enqueue(session)
         session.commit()
-    application._runner.run(task, accepted.job_id, application._identity())
+    application._parts.runner.run(task, accepted.job_id, application._identity())
     with application.database.session() as session:
         job = session.get(Job, accepted.job_id)
         assert job.status == "completed", job.error

@@ -354,7 +354,7 @@ def test_async_task_that_is_cancelled_before_the_loop_gets_to_it_is_not_begun(st
     blocked = runner._loop.submit(block())
     task, job_id = queue(work)
     decisions = start(task, job_id)
-    reported = runner._reporter.get()._open
+    reported = runner.reporter.get()._open
     attempt = wait_for(lambda: next(iter(list(reported)), None), "the attempt")
     store.cancel(session, job_id)
     session.commit()
@@ -421,8 +421,8 @@ def test_stop_sign_reaches_a_job_after_a_watcher_has_failed(start, queue, sessio
     def fail(_news):
         raise RuntimeError("a bug")
 
-    runner._reporter.get()._watcher = fail
-    told = runner._reporter.get()._thread
+    runner.reporter.get()._watcher = fail
+    told = runner.reporter.get()._thread
     started = threading.Event()
 
     def tell(job: JobContext) -> None:

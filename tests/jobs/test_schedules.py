@@ -92,11 +92,11 @@ def test_task_sees_the_tick_it_was_made_for(holdfast, session):
     let_pass(session, timedelta(hours=1), "look")
     scheduler(holdfast).round()
     job_id = session.scalars(select(Job.id)).one()
-    holdfast._runner.run(look, job_id, holdfast._identity())
+    holdfast._parts.runner.run(look, job_id, holdfast._identity())
     look.enqueue(session)
     session.commit()
     own_id = session.scalars(select(Job.id).where(Job.id != job_id)).one()
-    holdfast._runner.run(look, own_id, holdfast._identity())
+    holdfast._parts.runner.run(look, own_id, holdfast._identity())
 
     assert seen == [last_hour(session), None]
 
