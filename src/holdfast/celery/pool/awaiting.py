@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Task
 from celery._state import _task_stack  # type: ignore[attr-defined]
+from celery.exceptions import SoftTimeLimitExceeded
 from greenlet import getcurrent, greenlet
 
 from holdfast.celery.pool.calls import PoolCall
@@ -22,6 +23,13 @@ log = logging.getLogger(__name__)
 _Action = Callable[[Any], Any]
 
 
+class SoftLimitInCoroutine(SoftTimeLimitExceeded, asyncio.CancelledError):
+    """A soft time limit where a coroutine waits.
+
+    Also what asyncio cancels by, as a task group or `asyncio.wait_for` ends its own tasks only then.
+    """
+
+
 class Body:
     """A coroutine, and what Celery's `current_task` and `task.request` are inside it."""
 
@@ -30,7 +38,7 @@ class Body:
         self._task = task
         self._request: Any = task.request_stack.top
         self._call = call
-        self._leaving_with: BaseException | None = None
+        self._leaving_with: SoftTimeLimitExceeded | None = None
 
     async def wait(self) -> Any:  # noqa: ANN401 - the type is the function's
         """Await it until it ends or the call is over: then it is cancelled, and left to itself."""
@@ -39,7 +47,7 @@ class Body:
         left = asyncio.Event()
         running.add_done_callback(lambda _: left.set())
 
-        def leave(error: BaseException | None) -> None:
+        def leave(error: SoftTimeLimitExceeded | None) -> None:
             self._leaving_with = error
             running.cancel()
             if call.is_terminated:
@@ -52,7 +60,11 @@ class Body:
         return running.result() if running.done() else None
 
     async def _all_steps(self) -> Any:  # noqa: ANN401 - the type is the function's
-        return await self
+        try:
+            return await self
+        except SoftLimitInCoroutine as error:
+            # Outside it must not look like a cancellation.
+            raise SoftTimeLimitExceeded(*error.args).with_traceback(error.__traceback__) from None
 
     def __await__(self) -> Generator[Any, Any, Any]:
         self._outside = getcurrent()
@@ -87,4 +99,4 @@ class Body:
             return error
         if (running := asyncio.current_task()) is not None:
             running.uncancel()
-        return instead
+        return SoftLimitInCoroutine(*instead.args)
