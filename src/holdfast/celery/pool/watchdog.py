@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from typing import Any
 
 from holdfast.jobs.loop import LoopThread
 
@@ -53,9 +54,9 @@ class Watchdog:
     def _tell(self, loop: asyncio.AbstractEventLoop, seconds: float, *, is_first: bool) -> None:
         running = asyncio.current_task(loop)
         frame = sys._current_frames().get(self._loop.thread_id)  # noqa: SLF001 - documented, for debuggers
-        name = "A callback" if running is None else f"Task {running.get_name()}"
+        name = "A callback" if running is None else f"Task {_name_of(running)}"
         if is_first:
-            self.blocked["(callback)" if running is None else running.get_name().partition("[")[0]] += 1
+            self.blocked["(callback)" if running is None else _name_of(running).partition("[")[0]] += 1
         where = "" if frame is None else "".join(traceback.format_stack(frame))
         log.warning(
             "%s has blocked the event loop for %.1f s, and with it all other async tasks of this worker. "
@@ -64,3 +65,10 @@ class Watchdog:
             seconds,
             where,
         )
+
+
+def _name_of(running: "asyncio.Task[Any]") -> str:
+    """Its task's name and id; of one that a task's own code has started, which is numbered, the function."""
+    if (name := running.get_name()).endswith("]"):
+        return name
+    return str(getattr(running.get_coro(), "__qualname__", name))
