@@ -1,6 +1,7 @@
 """The pool itself: which call runs where, and how everything ends."""
 
 import asyncio
+import inspect
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
+from celery import Task
 from celery.concurrency.base import BasePool
 from celery.exceptions import ImproperlyConfigured
 
@@ -16,7 +18,7 @@ from holdfast.celery.pool.calls import PoolCall
 from holdfast.celery.pool.lanes import Lane, Lanes
 from holdfast.celery.pool.limits import time_limits
 from holdfast.celery.pool.processes import Processes
-from holdfast.celery.pool.threads import trace_in_thread
+from holdfast.celery.pool.threads import end_in_thread, trace_in_thread
 from holdfast.celery.pool.tracing import TracerThreads, await_in_tracer
 from holdfast.celery.pool.watchdog import Watchdog
 from holdfast.jobs.loop import process_loop
@@ -60,6 +62,8 @@ class AsyncioPool(BasePool):
         self._lanes = Lanes(limit, self._lanes_for(limit))
         #: Called on the event loop whenever a place was taken or given back.
         self.on_change: Callable[[], object] = lambda: None
+        #: Whether a call came without a message, so that nobody would deliver it again.
+        self.has_no_message: Callable[[PoolCall], bool] = lambda _call: False
 
     def _lanes_for(self, limit: int) -> dict[str, Lane]:
         return {
@@ -72,11 +76,12 @@ class AsyncioPool(BasePool):
     def on_start(self) -> None:
         """Start what there are tasks for; processes first, as long as there are no threads."""
         tasks = list(self.app.tasks.values())
-        if any(getattr(task, "cpu_bound", False) for task in tasks):
+        if any(_computes(task) for task in tasks):
             self._processes = Processes(self.app, self._lanes.lanes["process"].limit, self._process_options())
             self._processes.pool.start()
-        coroutines = [task for task in tasks if await_in_tracer(task, self._loop)]
-        if not coroutines and not any(hasattr(task, "run_in_pool") for task in tasks):
+        # Before the consumer starts, which builds their tracers.
+        lanes = {self._lane_for(task) for task in tasks}
+        if not lanes & {"coroutine", "task"}:
             log.warning(
                 "No task of this app is async: they run in threads, %d at a time, and Celery's threads pool "
                 "does as much for them.",
@@ -97,6 +102,9 @@ class AsyncioPool(BasePool):
         **options: Any,  # noqa: ANN401 - Celery's own signature
     ) -> PoolCall:
         """Run a call as soon as there is a place for it. Returns at once, in any thread."""
+        # What Celery gives a pool itself are the limits of the worker, for tasks without their own.
+        for limit in ("soft_timeout", "timeout"):
+            options[limit] = options.get(limit) or self.options.get(limit)
         call = PoolCall(target, args, kwargs or {}, **options)
         if threading.get_ident() == self._loop.thread_id:
             self._put(call)
@@ -111,11 +119,17 @@ class AsyncioPool(BasePool):
 
     def _lane_of(self, call: PoolCall) -> str:
         task = self.app.tasks.get(call.name)
-        if self._processes is not None and getattr(task, "cpu_bound", False):
+        return "thread" if task is None else self._lane_for(task)
+
+    def _lane_for(self, task: Task[Any, Any]) -> str:
+        if self._processes is not None and _computes(task):
             return "process"
         if hasattr(task, "run_in_pool"):
             return "task"
-        return "coroutine" if task is not None and await_in_tracer(task, self._loop) else "thread"
+        if await_in_tracer(task, self._loop):
+            return "coroutine"
+        end_in_thread(task)
+        return "thread"
 
     def _start_ready(self) -> None:
         for lane, call in self._lanes.ready():
@@ -235,8 +249,8 @@ class AsyncioPool(BasePool):
 
         def resize() -> None:
             self._lanes.limit = limit
-            for name in ("task", "coroutine"):
-                self._lanes.lanes[name].limit = limit
+            for name, most in (("task", limit), ("coroutine", limit), ("thread", MAX_THREADS)):
+                self._lanes.lanes[name].limit = min(limit, most)
             self._start_ready()
 
         self._loop.loop.call_soon_threadsafe(resize)
@@ -251,9 +265,15 @@ class AsyncioPool(BasePool):
         return self._processes is None or bool(self._processes.pool.did_start_ok())
 
     def flush(self) -> None:
-        """Forget what was not handed to a process yet, after the connection was lost."""
+        """Forget what waits, after the connection was lost: the broker delivers it again.
+
+        Not what runs itself, which finds out when it is delivered twice.
+        """
+        self._loop.loop.call_soon_threadsafe(
+            self._lanes.forget, lambda call: self._lane_of(call) == "task" or self.has_no_message(call)
+        )
         if self._processes is not None:
-            self._processes.pool.flush()
+            self._processes.flush(self._loop.loop)
 
     @property
     def is_closed(self) -> bool:
@@ -278,3 +298,11 @@ class AsyncioPool(BasePool):
             "waiting": {name: len(lane.waiting) for name, lane in lanes.items()},
             "blocked the loop": dict(self._watchdog.blocked),
         }
+
+
+def _computes(task: Task[Any, Any]) -> bool:
+    if not getattr(task, "cpu_bound", False):
+        return False
+    if inspect.iscoroutinefunction(task.run):
+        raise ImproperlyConfigured(f"{task.name} is async and cpu_bound, but a process awaits no coroutine.")
+    return True

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from billiard.exceptions import Terminated
 from celery.concurrency.base import BasePool
-from celery.exceptions import WorkerLostError
+from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
 
 # What a tracer gives: whether the task failed, its result or what went wrong, and the seconds it took.
 Traced = tuple[int, Any, float | None]
@@ -19,6 +20,10 @@ class CoroutineCancelled(Exception):
     """A coroutine was cancelled, and not by the pool: it cancelled itself, or something it waited for was."""
 
 
+class OutOfMemory(Exception):
+    """A task raised `MemoryError`, of which Celery's worker believes that it is its own."""
+
+
 class PoolCall:
     """What to run, and whom to tell. Celery keeps a weak reference to it, and terminates the task by it.
 
@@ -26,7 +31,7 @@ class PoolCall:
 
     Attributes:
         soft_timeout, timeout: seconds until the task is told to end, and until it counts as ended.
-        leave: makes the task leave, by this exception or else as asyncio cancels; `None` while it cannot.
+        leave: makes the task leave, by this time limit or else as asyncio cancels; `None` while it cannot.
         is_over: the worker was told how it ended.
     """
 
@@ -49,7 +54,7 @@ class PoolCall:
         self.kwargs = kwargs
         self.soft_timeout = soft_timeout
         self.timeout = timeout
-        self.leave: Callable[[BaseException | None], object] | None = None
+        self.leave: Callable[[SoftTimeLimitExceeded | None], object] | None = None
         self.is_over = False
         self._is_terminated = False
         self._accepted = accept_callback
@@ -73,6 +78,17 @@ class PoolCall:
         """Whether the worker wants it to end, and has announced the end."""
         return self._is_terminated
 
+    def trace(self) -> None:
+        """Run the tracer here and tell the worker what it gave, unless it is told to end before that."""
+        self.accept()
+        traced = None if self._is_terminated else self.target(*self.args, **self.kwargs)
+        if traced is None or self._is_terminated:
+            # By this the worker knows its own wish. By any other end it would acknowledge the message, which
+            # has to be delivered again after a cold shutdown.
+            self.lose(Terminated(int(signal.SIGTERM)))
+        else:
+            self.end(traced)
+
     def accept(self) -> None:
         """Tell the worker that it runs."""
         if self._accepted is not None:
@@ -81,7 +97,7 @@ class PoolCall:
     def end(self, traced: Traced) -> None:
         """Tell the worker what its tracer gave."""
         if self._is_first() and self._ended is not None:
-            self._ended(traced)
+            self._ended(_without_memory_error(traced))
 
     def lose(self, error: BaseException) -> None:
         """Tell the worker that the tracer itself did not come to an end, by this error."""
@@ -90,9 +106,11 @@ class PoolCall:
 
     def run_out(self) -> None:
         """Tell the worker that the task has run out of time; it hears of it no more."""
-        if self._is_first() and self._timed_out is not None:
-            self._timed_out(False, self.timeout or 0.0)
+        is_first = self._is_first()
+        # Before the worker hears of it, as that may wait for its result backend.
         self.terminate()
+        if is_first and self._timed_out is not None:
+            self._timed_out(False, self.timeout or 0.0)
 
     def warn(self) -> None:
         """Tell the worker that the task's soft limit is over."""
@@ -139,6 +157,16 @@ class PoolCall:
             is_first = not self.is_over
             self.is_over = True
             return is_first
+
+
+def _without_memory_error(traced: Traced) -> Traced:
+    """What a tracer gave, so that Celery's worker does not raise it anew and forget the message over it."""
+    failed, info, seconds = traced
+    error = info.exception if failed else None
+    error = getattr(error, "exc", error)
+    if isinstance(error, MemoryError):
+        info.type, info.exception = OutOfMemory, OutOfMemory(repr(error))
+    return failed, info, seconds
 
 
 def _as_lost(error: BaseException) -> ExceptionInfo:

@@ -69,11 +69,15 @@ class Lanes:
         lane.running.discard(call)
         self.running -= 1
 
-    def close(self) -> None:
-        """Start nothing more; what waits is forgotten, as its message was not acknowledged."""
-        self.is_closed = True
+    def forget(self, keeps: Callable[[PoolCall], bool] = lambda _call: False) -> None:
+        """Drop what waits, but for what is kept: its message was not acknowledged, and is delivered again."""
         for lane in self.lanes.values():
-            lane.waiting.clear()
+            lane.waiting = deque(call for call in lane.waiting if keeps(call))
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self.is_closed = True
+        self.forget()
 
     def all_running(self) -> list[PoolCall]:
         """Everything that runs."""

@@ -1,6 +1,7 @@
 """Celery's time limits, on the event loop's clock."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -20,8 +21,8 @@ def time_limits(call: PoolCall, on_end: Callable[[], object]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def in_thread(function: Callable[[], object]) -> None:
-        # What Celery does then may wait for its result backend.
-        loop.run_in_executor(None, function)
+        # What Celery does then may wait for its result backend. The loop's own threads may be full of tasks.
+        threading.Thread(target=function, name="holdfast-limit", daemon=True).start()
 
     def soften() -> None:
         in_thread(call.warn)

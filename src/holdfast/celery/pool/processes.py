@@ -23,6 +23,7 @@ class Processes:
     def __init__(self, app: Celery, limit: int, options: Mapping[str, Any]) -> None:
         self.pool: Any = TaskPool(limit, app=app, **options)
         self._hub: Any = None
+        self._in_flight: set[asyncio.Event] = set()
 
     @property
     def pids(self) -> list[int]:
@@ -37,7 +38,7 @@ class Processes:
     async def run(self, call: PoolCall) -> None:
         """Run a call in a process, and wait until it has ended."""
         loop = asyncio.get_running_loop()
-        left = asyncio.Event()
+        self._in_flight.add(left := asyncio.Event())
 
         def leave() -> None:
             loop.call_soon_threadsafe(left.set)
@@ -47,3 +48,14 @@ class Processes:
         else:
             self._hub.call_soon(call.hand_on, self.pool, leave)
         await left.wait()
+        self._in_flight.discard(left)
+
+    def flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for nothing that runs: the prefork pool forgets it, and the broker delivers it again."""
+        self.pool.flush()
+
+        def leave_all() -> None:
+            for left in self._in_flight:
+                left.set()
+
+        loop.call_soon_threadsafe(leave_all)

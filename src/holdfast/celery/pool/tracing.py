@@ -37,14 +37,15 @@ def await_in_tracer(task: Task[Any, Any], loop: LoopThread) -> bool:
     function = getattr(task, name)
     if getattr(function, "is_awaited_in_tracer", False):
         return True
-    if not inspect.iscoroutinefunction(function):
+    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
         return False
 
     @wraps(function)
     def run(*args: object, **kwargs: object) -> object:
-        coroutine = function(*args, **kwargs)
-        tracing = getcurrent()
-        return tracing.wait_for(coroutine, task, loop) if isinstance(tracing, Tracing) else coroutine
+        given, tracing = function(*args, **kwargs), getcurrent()
+        if isinstance(tracing, Tracing) and inspect.iscoroutine(given):
+            return tracing.wait_for(given, task, loop)
+        return given
 
     run.is_awaited_in_tracer = True  # type: ignore[attr-defined]
     setattr(task, name, run)
@@ -102,8 +103,7 @@ class Tracing(greenlet):
         """Trace, and tell the worker. Nothing is raised into the thread, which has other tracers to run."""
         call = self._call
         try:
-            call.accept()
-            call.end(call.target(*call.args, **call.kwargs))
+            call.trace()
         except BaseException as error:  # noqa: BLE001 - what a tracer lets through would end this thread
             call.lose(error)
         finally:
