@@ -1,5 +1,6 @@
 """What a run's figures are made from: paid calls and saved steps, jobs and submits, waits after kills."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from holdfast.chaos.report import Bought, Submissions, compare_calls, make_repor
 from holdfast.chaos.storm import Outage
 from holdfast.states import AttemptOutcome, JobStatus
 
-ID, OTHER = UUID(int=1), UUID(int=2)
+ID, OTHER, THIRD = UUID(int=1), UUID(int=2), UUID(int=3)
 WORKER, CHILD = 100, 101
 
 
@@ -51,15 +52,15 @@ def job(job_id=ID, status=JobStatus.COMPLETED, task="quick"):
     return JobRecord(job_id, status, 2, 0, 1, at(0), at(6), attempts, task=task)
 
 
-def report(jobs=(), effects=(), *, expected=None, acknowledged=(), rolled_back=()):
+def report(jobs=(), effects=(), *, expected=None, acknowledged=(), rolled_back=(), batches=None, is_own=True):
     return make_report(
-        History({job.id: job for job in jobs}, {}, effects),
+        History({job.id: job for job in jobs}, {}, effects, batches or {}),
         Submissions(expected or {}, set(acknowledged), set(rolled_back)),
         Bought(),
         [],
         injected={},
         kills=0,
-        has_effects=True,
+        is_own=is_own,
     )
 
 
@@ -86,6 +87,53 @@ def test_run_in_which_all_went_well_is_clean():
 )
 def test_what_must_not_happen_is_counted(defect, arguments):
     found = report(**{"jobs": [job()], "effects": [EFFECT]} | arguments)
+    assert found.defects[defect] == 1
+    assert not found.is_clean
+
+
+TICK = replace(job(THIRD, task="tick"), tick=at(0))
+PART = replace(job(OTHER, task="part"), parent_id=ID, args={"number": 0})
+FORSAKEN = replace(job(OTHER, JobStatus.CANCELLED, task="forsaken"), parent_id=ID, args={"number": 0})
+
+
+def test_job_of_a_tick_and_jobs_that_others_spawned_need_no_submit():
+    grandchild = replace(job(UUID(int=4)), parent_id=OTHER)
+    assert report([job(), PART, grandchild, TICK], expected={ID: None}, is_own=False).is_clean
+
+
+@pytest.mark.parametrize(
+    ("defect", "arguments"),
+    [
+        pytest.param("never submitted", {"jobs": [job(), replace(TICK, tick=None)]}, id="no tick"),
+        pytest.param("never submitted", {"jobs": [job(), replace(PART, parent_id=THIRD)]}, id="no parent"),
+        pytest.param(
+            "effects missing", {"jobs": [job(), TICK], "effects": [EFFECT]}, id="a tick without its effect"
+        ),
+        pytest.param(
+            "ticks lost or doubled", {"jobs": [job(), TICK, replace(TICK, id=OTHER)]}, id="a tick twice"
+        ),
+        pytest.param("batches torn", {"batches": {THIRD: 5}}, id="a batch without its jobs"),
+        pytest.param("children lost or doubled", {"jobs": [job(task="family")]}, id="no children"),
+        pytest.param(
+            "ended otherwise than they should",
+            {"jobs": [job(), replace(PART, status=JobStatus.FAILED)]},
+            id="a child that failed",
+        ),
+        pytest.param(
+            "ended otherwise than they should",
+            {"jobs": [job(), replace(FORSAKEN, status=JobStatus.COMPLETED)]},
+            id="a forsaken child that was not cancelled",
+        ),
+        pytest.param(
+            "stuck",
+            {"jobs": [job(), replace(FORSAKEN, status=JobStatus.QUEUED)]},
+            id="a forsaken child that was left behind",
+        ),
+    ],
+)
+def test_what_must_not_happen_to_children_batches_and_ticks_is_counted(defect, arguments):
+    effects = [replace(EFFECT, job_id=job_id) for job_id in (ID, OTHER, THIRD)]
+    found = report(**{"jobs": [job()], "effects": effects, "expected": {ID: None}} | arguments)
     assert found.defects[defect] == 1
     assert not found.is_clean
 

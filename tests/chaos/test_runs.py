@@ -50,6 +50,8 @@ def test_nothing_is_lost_or_doubled_while_everything_breaks(chaos):
     assert (code, report["clean"]) == (0, True)
     assert report["jobs"] >= 60  # those of uploads come on top
     assert report["kills"] >= 3
+    assert report["facts"]["children"] > 0
+    assert report["facts"]["batches"] > 0
     assert len(report["injected"]) >= 8
 
 

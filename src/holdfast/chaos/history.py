@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 from holdfast.states import AttemptOutcome, JobStatus
@@ -46,6 +47,9 @@ class Rule(StrEnum):
     STATUS_IN_ORDER = "the status takes only the steps it may"
     NO_STALE_WRITE = "only the attempt that holds the job writes"
     ONE_EFFECT = "an effect happens once"
+    EACH_CHILD_ONCE = "a parent has each of its children once"
+    BATCH_WHOLE = "a batch is there as a whole"
+    EACH_TICK_ONCE = "a tick makes one job"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ class AttemptRecord:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A row of `jobs` with its attempts, first to last."""
+    """A row of `jobs` with its attempts, first to last.
+
+    Attributes:
+        tick: when it was planned for, if a schedule made it.
+    """
 
     id: UUID
     status: JobStatus
@@ -86,6 +94,10 @@ class JobRecord:
     attempts: Sequence[AttemptRecord]
     task: str = ""
     error_code: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    parent_id: UUID | None = None
+    batch_id: UUID | None = None
+    tick: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -124,11 +136,16 @@ class Effect:
 
 @dataclass(frozen=True)
 class History:
-    """All that is known of a run. `writes` and `effects` may be empty where nobody recorded them."""
+    """All that is known of a run. `writes` and `effects` may be empty where nobody recorded them.
+
+    Attributes:
+        batches: of how many jobs each batch says it is made.
+    """
 
     jobs: Mapping[UUID, JobRecord]
     writes: Mapping[UUID, Sequence[Write]] = field(default_factory=dict)
     effects: Sequence[Effect] = ()
+    batches: Mapping[UUID, int] = field(default_factory=dict)
 
 
 def check(history: History, *, is_over: bool = True) -> list[Violation]:

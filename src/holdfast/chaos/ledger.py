@@ -44,8 +44,11 @@ END $$;
 CREATE TRIGGER note_write AFTER INSERT OR UPDATE ON holdfast.jobs
     FOR EACH ROW EXECUTE FUNCTION chaos.note_write();
 """
+# A schedule's job has its tick as its key as well; metadata alone may be anybody's.
 _JOBS = """
-SELECT id, status, attempt, failures, crashes, created_at, completed_at, task, error ->> 'code'
+SELECT id, status, attempt, failures, crashes, created_at, completed_at, task, error ->> 'code', args,
+    parent_id, batch_id,
+    CASE WHEN idempotency_key = 'tick:' || (metadata ->> 'tick') THEN (metadata ->> 'tick')::timestamptz END
 FROM holdfast.jobs ORDER BY id
 """
 _ATTEMPTS = """
@@ -116,7 +119,8 @@ def read_history(ledger: Ledger) -> History:
         status = None if before is None else JobStatus(before)
         writes.setdefault(job_id, []).append(Write(job_id, status, JobStatus(after), attempt, reported_by))
     effects = ledger.ask("SELECT job_id, name, attempt, held_by FROM chaos.effects ORDER BY at")
-    return History(read_jobs(ledger), writes, [Effect(*row) for row in effects])
+    batches = dict(ledger.ask("SELECT id, total FROM holdfast.batches"))
+    return History(read_jobs(ledger), writes, [Effect(*row) for row in effects], batches)
 
 
 def read_jobs(ledger: Ledger) -> Mapping[UUID, JobRecord]:
@@ -131,7 +135,8 @@ def read_jobs(ledger: Ledger) -> Mapping[UUID, JobRecord]:
 
 
 def _job(row: Sequence[Any], attempts: Sequence[AttemptRecord]) -> JobRecord:
-    job_id, status, attempt, failures, crashes, created_at, completed_at, task, code = row
+    job_id, status, attempt, failures, crashes, created_at, completed_at, task, code, *belongs = row
+    args, parent_id, batch_id, tick = belongs
     return JobRecord(
         job_id,
         JobStatus(status),
@@ -143,4 +148,8 @@ def _job(row: Sequence[Any], attempts: Sequence[AttemptRecord]) -> JobRecord:
         attempts,
         task=task,
         error_code=code,
+        args=args,
+        parent_id=parent_id,
+        batch_id=batch_id,
+        tick=tick,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.chaos.fault import Fault, Target
-from holdfast.chaos.mix import MIX, WITH_DOCUMENTS, WORKLOAD, expected_status
+from holdfast.chaos.mix import BATCHES, MIX, WITH_DOCUMENTS, WORKLOAD, expected_status
 from holdfast.chaos.submitter import Order
 
 
@@ -66,6 +66,7 @@ class Plan:
             seconds=self.seconds,
             seed=self.seed,
             mix=mix,
+            batches=BATCHES if self.task is None else {},
             args=None if self.task is None else dict(self.args),
             expected={} if self.task else {task: expected_status(task).value for task in mix},
             notes=folder / "submitted.txt",

@@ -1,15 +1,16 @@
 """What a run came to: counts, and whether anything that must not happen has happened."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from holdfast.chaos.history import History, Rule, Violation, check
-from holdfast.chaos.mix import MIX
+from holdfast.chaos.mix import FAMILIES, MIX, TICKS, UNSUBMITTED, expected_status
 from holdfast.chaos.provider import PaidCall
 from holdfast.chaos.recovery import Recovery, quantile
+from holdfast.chaos.related import check_batches, check_families, check_ticks, children_of, count_related
 from holdfast.states import JobStatus
 
 ORDER = {
@@ -87,10 +88,20 @@ def make_report(
     *,
     injected: Mapping[str, int],
     kills: int,
-    has_effects: bool,
+    is_own: bool,
 ) -> Report:
-    """Compare what is there with what should be."""
-    violations = check(history)
+    """Compare what is there with what should be.
+
+    Args:
+        history: what was read.
+        submissions: what was submitted.
+        bought: the paid calls.
+        taken: the jobs that were taken over.
+        injected: how often each fault was.
+        kills: how many processes were killed.
+        is_own: whether chaos's own workload ran, of which is known what each job leaves and spawns.
+    """
+    violations = [*check(history), *_check_related(history, is_own=is_own)]
     rules = Counter(violation.rule for violation in violations)
     statuses = Counter(job.status.value for job in history.jobs.values())
     submitted = set(submissions.expected) | submissions.acknowledged
@@ -99,9 +110,12 @@ def make_report(
         "lost": len(lost),
         "never submitted": len(_uncalled(history, submissions)),
         "stuck": sum(not job.status.is_terminal for job in history.jobs.values()),
-        "ended otherwise than they should": len(_ended_otherwise(history, submissions)),
+        "ended otherwise than they should": len(_ended_otherwise(history, submissions, is_own=is_own)),
+        "children lost or doubled": rules[Rule.EACH_CHILD_ONCE],
+        "batches torn": rules[Rule.BATCH_WHOLE],
+        "ticks lost or doubled": rules[Rule.EACH_TICK_ONCE],
         "effects doubled": rules[Rule.ONE_EFFECT],
-        "effects missing": _missing_effects(history) if has_effects else 0,
+        "effects missing": _missing_effects(history) if is_own else 0,
         "writes by a stale attempt": rules[Rule.NO_STALE_WRITE],
         "changed after the end": _changed_after_end(violations, history),
         "wrong order of statuses": sum(rules[rule] for rule in ORDER),
@@ -117,6 +131,7 @@ def make_report(
         kills=kills,
         recovery=_recovery(taken),
         violations=[*map(str, violations), *(f"lost: {job_id}" for job_id in lost)],
+        facts=dict(count_related(history)),
     )
 
 
@@ -135,23 +150,41 @@ def compare_calls(calls: Iterable[PaidCall], saved_by: Mapping[tuple[str, str], 
     return Bought(sum(map(len, by_step.values())), after, other, max(0, unsaved))
 
 
+def _check_related(history: History, *, is_own: bool) -> Iterator[Violation]:
+    yield from check_batches(history)
+    yield from check_ticks(history, TICKS if is_own else {})
+    yield from check_families(history, FAMILIES if is_own else {})
+
+
 def _uncalled(history: History, submissions: Submissions) -> set[UUID]:
-    """Jobs that nobody submitted, or whose submit was rolled back."""
-    return (set(history.jobs) - set(submissions.expected)) | (submissions.rolled_back & set(history.jobs))
+    """Jobs that nobody submitted, no tick made and no other job spawned, or whose submit was rolled back."""
+    called = set(submissions.expected) | {job.id for job in history.jobs.values() if job.tick is not None}
+    children, unasked = children_of(history), list(called)
+    while unasked:
+        spawned = [child.id for child in children.get(unasked.pop(), ())]
+        called.update(spawned)
+        unasked += spawned
+    return (set(history.jobs) - called) | (submissions.rolled_back & set(history.jobs))
 
 
-def _ended_otherwise(history: History, submissions: Submissions) -> list[UUID]:
+def _ended_otherwise(history: History, submissions: Submissions, *, is_own: bool) -> list[UUID]:
+    expected = dict(submissions.expected)
+    if is_own:
+        unsubmitted = (job for job in history.jobs.values() if job.task in UNSUBMITTED)
+        expected |= {job.id: expected_status(job.task).value for job in unsubmitted}
     return [
         job.id
         for job in history.jobs.values()
-        if job.status.is_terminal and submissions.expected.get(job.id) not in (None, job.status.value)
+        if job.status.is_terminal and expected.get(job.id) not in (None, job.status.value)
     ]
 
 
 def _missing_effects(history: History) -> int:
     """Jobs of the workload that ended as completed without their effect."""
-    done = {job.id for job in history.jobs.values() if job.status == JobStatus.COMPLETED and job.task in MIX}
-    return len(done - {effect.job_id for effect in history.effects})
+    leaving = UNSUBMITTED.union(MIX)
+    done = {job.id for job in history.jobs.values() if job.status == JobStatus.COMPLETED}
+    left = {effect.job_id for effect in history.effects}
+    return sum(history.jobs[job_id].task in leaving for job_id in done - left)
 
 
 def _changed_after_end(violations: Iterable[Violation], history: History) -> int:

@@ -76,6 +76,7 @@ def _run(plan: Plan, holdfast: "Holdfast", field: Ground, tell: Tell) -> Report:
     if uploader is not None:
         uploader.stop()
     tell("the faults are over; waiting for quiet")
+    _end_ticks(field)
     waited = _await_quiet(field, plan.patience_seconds)
     field.fleet.stop()
     report = _report(plan, field, storm, uploader)
@@ -122,6 +123,14 @@ def _busy(field: Ground) -> set[int]:
         return set()
 
 
+def _end_ticks(field: Ground) -> None:
+    """Let no tick come any more, which would make a job for workers that are about to end.
+
+    A schedule is as far ahead as the latest tick that it has made; a tick under way has its row locked.
+    """
+    field.ledger.ask("UPDATE holdfast.schedules SET last_tick_at = now() + interval '1 day'")
+
+
 def _await_quiet(field: Ground, patience_seconds: float) -> float:
     """Wait until every job has ended; returns how long that took, or the patience when it did not."""
     began = time.monotonic()
@@ -162,7 +171,7 @@ def _report(plan: Plan, field: Ground, storm: Storm, uploader: Uploader | None) 
         list(recoveries(history.jobs, blows, storm.outages)),
         injected=storm.injected,
         kills=sum(blow.is_kill for blow in blows),
-        has_effects=plan.is_own,
+        is_own=plan.is_own,
     )
     report.defects["uploads without their text"] = textless
     if uploader is not None:
