@@ -8,6 +8,8 @@ the monotonic clocks, which no setting of a clock moves on a real machine either
 import datetime as dt
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 _SECONDS = float(os.environ.get("HOLDFAST_CHAOS_CLOCK_SECONDS", "0"))
 _time, _time_ns, _clock_gettime = time.time, time.time_ns, time.clock_gettime
@@ -41,13 +43,29 @@ class _Datetime(_datetime, metaclass=_AsTheOriginal):
         return cls.now()
 
 
+class _Builtin:
+    """Calls a function. Unlike one it becomes no method in a class, such as that of `logging`'s formatter."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:  # noqa: ANN401 - as the original
+        return self._function(*args)
+
+
+def _strftime_now(form: str, *moment: Any) -> str:  # noqa: ANN401 - a tuple or a struct_time
+    return _strftime(form, *(moment or (time.localtime(),)))
+
+
 def _move() -> None:
-    time.time = lambda: _time() + _SECONDS
-    time.time_ns = lambda: _time_ns() + int(_SECONDS * 1e9)
-    time.clock_gettime = lambda clock: _clock_gettime(clock) + _SECONDS * (clock == time.CLOCK_REALTIME)
-    time.gmtime = lambda seconds=None: _gmtime(time.time() if seconds is None else seconds)
-    time.localtime = lambda seconds=None: _localtime(time.time() if seconds is None else seconds)
-    time.strftime = lambda form, moment=None: _strftime(form, time.localtime() if moment is None else moment)
+    time.time = _Builtin(lambda: _time() + _SECONDS)
+    time.time_ns = _Builtin(lambda: _time_ns() + int(_SECONDS * 1e9))
+    time.clock_gettime = _Builtin(
+        lambda clock: _clock_gettime(clock) + _SECONDS * (clock == time.CLOCK_REALTIME)
+    )
+    time.gmtime = _Builtin(lambda seconds=None: _gmtime(time.time() if seconds is None else seconds))
+    time.localtime = _Builtin(lambda seconds=None: _localtime(time.time() if seconds is None else seconds))
+    time.strftime = _Builtin(_strftime_now)
     dt.datetime = _Datetime  # type: ignore[misc]
 
 
