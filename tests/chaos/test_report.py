@@ -153,6 +153,11 @@ def test_recovery_runs_from_the_blow_to_the_next_attempt(blow, seconds):
     assert [each.seconds for each in recoveries({ID: job()}, [blow], [])] == seconds
 
 
+def test_recovery_tells_when_the_loss_was_noticed():
+    (found,) = recoveries({ID: job()}, [Blow(at(1.5), WORKER)], [])
+    assert (found.noticed_seconds, found.seconds) == (2.5, 3.5)
+
+
 def test_recovery_during_an_outage_is_told_apart():
     blows = [Blow(at(2), WORKER)]
     (during,) = recoveries({ID: job()}, blows, [Outage(at(1), at(3))])

@@ -18,12 +18,14 @@ class Recovery:
 
     Attributes:
         seconds: from the blow to the beginning of the next attempt.
+        noticed_seconds: from the blow until the job was taken back.
         blow: what its worker was dealt.
         is_undisturbed: no engine was away, and no link cut, in between.
     """
 
     job_id: UUID
     seconds: float
+    noticed_seconds: float
     blow: Blow
     is_undisturbed: bool
 
@@ -35,10 +37,11 @@ def recoveries(
     for job in jobs.values():
         for attempt, following in zip(job.attempts, job.attempts[1:], strict=False):
             blow = _cause(attempt, blows)
-            if blow is not None:
+            if blow is not None and attempt.ended_at is not None:
                 waited = (following.started_at - blow.at).total_seconds()
+                noticed = (attempt.ended_at - blow.at).total_seconds()
                 overlap = any(_overlaps(outage, blow.at, following.started_at) for outage in outages)
-                yield Recovery(job.id, waited, blow, not overlap)
+                yield Recovery(job.id, waited, noticed, blow, not overlap)
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:

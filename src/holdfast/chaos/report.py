@@ -196,11 +196,12 @@ def _changed_after_end(violations: Iterable[Violation], history: History) -> int
 
 
 def _recovery(taken: Sequence[Recovery]) -> dict[str, Any]:
+    killed = [each for each in taken if each.blow.is_kill]
+    undisturbed = [each for each in killed if each.is_undisturbed]
     kinds = {
-        "killed": [each.seconds for each in taken if each.blow.is_kill],
-        "killed, nothing else away": [
-            each.seconds for each in taken if each.blow.is_kill and each.is_undisturbed
-        ],
+        "killed": [each.seconds for each in killed],
+        "killed, nothing else away": [each.seconds for each in undisturbed],
+        "killed, nothing else away, until noticed": [each.noticed_seconds for each in undisturbed],
         "stopped": [each.seconds for each in taken if not each.blow.is_kill],
     }
     return {name: _spread(seconds) for name, seconds in kinds.items()}
