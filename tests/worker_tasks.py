@@ -1,9 +1,11 @@
 """The tasks that real workers run in tests. What they do is told by rows and files, which tests wait for."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 from sqlalchemy import text
@@ -40,6 +42,32 @@ def fail_once(job: JobContext) -> int:
 def die(job: JobContext) -> None:
     """Take the process along."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hide_end(job: JobContext) -> int:
+    """Close the pipe by whose end Celery sees that of this process; returns its pid.
+
+    Nobody else writes to that pipe, and Celery has its other end twice.
+    """
+    ends = Counter((pipe, mode) for _, pipe, mode in pipe_ends(os.getppid()))
+    (watched,) = (
+        fd
+        for fd, pipe, mode in pipe_ends(os.getpid())
+        if mode == os.O_WRONLY and ends[pipe, os.O_RDONLY] == 2 and not ends[pipe, os.O_WRONLY]
+    )
+    os.close(watched)
+    return os.getpid()
+
+
+def pipe_ends(pid):
+    """The pipes that a process has open, and how, by their descriptors."""
+    process = Path(f"/proc/{pid}")
+    for link in process.joinpath("fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            name = str(link.readlink())
+            flags = process.joinpath("fdinfo", link.name).read_text().split()[3]
+            if name.startswith("pipe:"):
+                yield int(link.name), name, int(flags, 8) & os.O_ACCMODE
 
 
 def work_at(job: JobContext, gate: Path) -> int:
@@ -94,7 +122,8 @@ def register(holdfast):
     """Register all of them, retried at once."""
     for function in (add, where, keep_secret, fail_once, die, work_at, work_at_async, work_on_a_connection):
         holdfast.task(retry_delay=0)(function)
-    holdfast.task(retries=0)(fail)
+    for function in (fail, hide_end):
+        holdfast.task(retries=0)(function)
 
 
 holdfast = Holdfast()

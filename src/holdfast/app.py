@@ -9,6 +9,7 @@ from uuid import UUID
 from holdfast.celery.application import make_celery
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
+from holdfast.celery.dead_children import ReplaceDeadChildren
 from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
 from holdfast.celery.pulling import Pulling, pull_step
@@ -163,7 +164,12 @@ class Holdfast:
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(
-            [SurviveBrokerLoss, consumer_step(consumption, relay.unknown_tasks), pull_step(pulling)]
+            [
+                SurviveBrokerLoss,
+                ReplaceDeadChildren,
+                consumer_step(consumption, relay.unknown_tasks),
+                pull_step(pulling),
+            ]
         )
         if self.settings.retention_days:
             self._add_retention(timedelta(days=self.settings.retention_days))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import psutil
 import pytest
@@ -47,6 +48,15 @@ def test_job_of_a_killed_child_is_taken_back_at_once(
     assert await_status(job_id, "completed")["result"] == 2
     assert effects(job_id) == [2]
     assert attempt_outcomes(session, job_id) == ["lost", "completed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sees there what a process has open")
+def test_child_is_replaced_soon_though_its_end_was_not_seen(start_worker, enqueue, await_status):
+    worker = start_worker(concurrency=1)
+    for _ in range(3):  # Celery's own look, every five seconds, may come at the right moment
+        child = await_status(enqueue("hide_end"), "completed")["result"]
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda gone=child: set(worker.children()) - {gone}, "another child", seconds=2)
 
 
 def test_poisonous_job_ends_and_its_neighbour_completes(
