@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.cron import Cron
 
 PARIS = "Europe/Paris"
+LORD_HOWE = "Australia/Lord_Howe"
 EXPRESSIONS = ["30 2 * * *", "0 3 * * *", "*/20 2 * * *", "15,45 1-3 * * *", "0 * * * *", "30 2 * * SUN"]
 
 
@@ -100,6 +101,33 @@ def test_time_that_exists_twice(expression, expected):
     assert in_paris(found) == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "zone", "day"),
+    [
+        pytest.param("*/20 2 * * *", LORD_HOWE, "2026-04-05", id="clock put back by half an hour"),
+        pytest.param("45 * * * *", LORD_HOWE, "2026-04-05", id="half an hour that comes twice"),
+        pytest.param("*/20 3 * * *", LORD_HOWE, "2026-10-04", id="clock put forward by half an hour"),
+        pytest.param("*/20 0 6 9 *", "America/Santiago", "2026-09-06", id="midnight that does not exist"),
+        pytest.param("*/20 23 * * *", "America/Santiago", "2026-04-04", id="hour before midnight twice"),
+    ],
+)
+def test_counted_minutes_are_those_that_a_clock_on_the_wall_shows(expression, zone, day):
+    start = at(day) - timedelta(days=1)
+    minutes = (start + timedelta(minutes=minute) for minute in range(1, 3 * 24 * 60))
+    shown = [minute for minute in minutes if shows(minute.astimezone(ZoneInfo(zone)), expression)]
+
+    assert ticks(Cron(expression, zone), start, start + timedelta(days=3)) == shown
+
+
+def shows(time, expression):
+    """Whether this time matches an expression of lists and steps, read without a library."""
+    fields = zip((time.minute, time.hour, time.day, time.month), expression.split(), strict=False)
+    return all(
+        field == "*" or value % int(field[2:]) == 0 if field.startswith("*") else value == int(field)
+        for value, field in fields
+    )
+
+
 def test_schedule_that_begins_while_a_time_exists_for_the_second_time_does_not_run_it_again():
     cron = Cron("30 2 * * *", PARIS)
 
@@ -137,12 +165,14 @@ def test_tick_of_a_rare_schedule_is_found_after_years():
 @settings(max_examples=200, deadline=None)
 @given(
     expression=st.sampled_from(EXPRESSIONS),
-    zone=st.sampled_from([PARIS, "America/Santiago", "Australia/Lord_Howe", "UTC"]),
+    zone=st.sampled_from([PARIS, "America/Santiago", LORD_HOWE, "UTC"]),
     # Around the changes of the clock in these zones in 2026.
     day=st.sampled_from(["2026-03-28", "2026-10-24", "2026-04-04", "2026-09-05", "2026-10-03"]),
     minute=st.integers(0, 3 * 24 * 60),
     length=st.integers(0, 26 * 60),
 )
+# From afar, `cronsim` leaps over 02:00 and 02:20 after the half hour that comes twice.
+@example("*/20 2 * * *", LORD_HOWE, "2026-04-04", 930, 20)
 def test_newest_ticks_are_the_last_of_all(expression, zone, day, minute, length):
     cron = Cron(expression, zone, "all")
     start = at(day) + timedelta(minutes=minute)

@@ -2,9 +2,11 @@
 
 Daylight saving as in Debian's cron, which `cronsim` follows: a time of day that is skipped is made up for
 right after the gap, and one that comes twice counts once. Expressions whose minute or hour begins with `*`
-follow the hours that really pass: none is made up for, and those that come twice count twice.
+follow the hours that really pass: none is made up for, and those that come twice count twice. Which moments
+are ticks never depends on where one starts to look.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,7 @@ PUNCTUAL = timedelta(minutes=1)
 # cronsim's own way back misses a tick while its time of day comes for the second time.
 _LOOKS_BACK = (timedelta(hours=1), timedelta(days=2), timedelta(days=70), timedelta(days=800))
 _FIELDS = 5
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,36 @@ class Cron:
         return list(takewhile(lambda tick: tick <= end, self._ticks(start)))
 
     def _ticks(self, after: datetime) -> Iterator[datetime]:
-        ticks = CronSim(self.expression, after.astimezone(self._zone))
-        # Begun in an hour that comes for the second time, cronsim gives its times once more.
-        return (utc for tick in ticks if (utc := tick.astimezone(UTC)) > after)
+        minute, hour, *_ = self.expression.split()
+        counted = minute.startswith("*") or hour.startswith("*")
+        found = self._counted_ticks(after) if counted else self._named_ticks(after)
+        # Begun in an hour that comes for the second time, both give times that came before.
+        return (tick for tick in found if tick > after)
+
+    def _named_ticks(self, after: datetime) -> Iterator[datetime]:
+        return (tick.astimezone(UTC) for tick in CronSim(self.expression, after.astimezone(self._zone)))
+
+    def _counted_ticks(self, after: datetime) -> Iterator[datetime]:
+        # `cronsim` is asked without a zone: within one it leaps by whole hours, past times of day where a
+        # clock is put back by half of one (Lord Howe), and takes a midnight that is skipped for a tick.
+        again: deque[datetime] = deque()
+        for time in CronSim(self.expression, self._earliest(after)):
+            first, second = (time.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+            if first.astimezone(self._zone).replace(tzinfo=None) != time:
+                continue
+            while again and again[0] < first:
+                yield again.popleft()
+            yield first
+            if second != first:
+                again.append(second)
+        yield from again
+
+    def _earliest(self, after: datetime) -> datetime:
+        """The earliest time of day that may come after this moment: the clock may be put back soon."""
+        return min(
+            (after + ahead).astimezone(self._zone).replace(tzinfo=None) - ahead
+            for ahead in (timedelta(), _DAY)
+        )
 
 
 def _zone(name: str) -> ZoneInfo:
