@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,20 +131,36 @@ def test_nothing_comes_out_of_a_call_that_has_ended():
     assert not outside
 
 
-def test_locks_of_logging_are_not_kept_by_a_thread_that_is_interrupted(caplog):
+@pytest.fixture
+def busy_log():
+    """A log whose every line is written to a file, during which its thread lets go of the interpreter."""
     log = logging.getLogger("busy")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    with Path(os.devnull).open("w") as nowhere:
+        log.addHandler(handler := logging.StreamHandler(nowhere))
+        yield log
+        log.removeHandler(handler)
+
+
+def test_thread_that_logs_all_the_time_is_interrupted_soon_and_keeps_no_lock(busy_log):
+    is_over = threading.Event()
 
     def work():
-        while True:
-            log.info("on and on")
+        while not is_over.is_set():
+            busy_log.info("on and on")
             spin(0.0005)
 
-    with caplog.at_level(logging.INFO, "busy"):
+    calls = []
+    try:
         for _ in range(20):
             thread = Thread(work)
-            wait_for(lambda: thread.call.interrupt() or thread.ended, "its end")  # noqa: B023
-            caplog.clear()
-    free = threading.Thread(target=log.info, args=("free",))
+            wait_for(lambda: calls.append(thread.call.interrupt()) or thread.ended, "its end")  # noqa: B023
+    finally:
+        is_over.set()
+    # It needs several, where each is let in only while a line is written.
+    assert len(calls) < 200
+    free = threading.Thread(target=busy_log.info, args=("free",))
     free.start()
     free.join(10)
     assert not free.is_alive()

@@ -7,12 +7,14 @@ their tasks.
 
 import ctypes
 import logging
+import random
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
@@ -21,7 +23,9 @@ T = TypeVar("T")
 # Without a handler it does nothing, and hardly anybody has one.
 _WAKING = signal.SIGURG
 _TRIES = 10
-_PAUSE_SECONDS = 0.001
+_PAUSE_SECONDS = 0.002
+_SWITCH_SECONDS = 0.0001
+_switching = threading.Lock()
 
 
 class Interruption(BaseException):
@@ -66,16 +70,26 @@ class InterruptibleCall:
         Harmless to repeat: it comes once at most. A thread that just then writes a log line is let be, and
         has to be interrupted again.
         """
-        for _ in range(_TRIES):
-            with self._lock:
-                if self._thread is None or self._is_interrupted:
+        if self._is_settled():
+            return
+        with _frequent_switches():
+            for _ in range(_TRIES):
+                # By chance, as it may log at a steady pace that this would fall in with.
+                time.sleep(random.uniform(0, _PAUSE_SECONDS))  # noqa: S311 - no secret
+                if self._is_settled():
                     return
-                # Raised while it takes the lock of logging, it would keep that for good, from all threads.
-                if not _is_logging(self._thread):
-                    self._is_interrupted = True
-                    _raise_in(self._thread, self._exception)
-                    return
-            time.sleep(_PAUSE_SECONDS)
+
+    def _is_settled(self) -> bool:
+        """Interrupt the thread if that is to be done and can be; False while it cannot."""
+        with self._lock:
+            if self._thread is None or self._is_interrupted:
+                return True
+            # Raised while it takes the lock of logging, it would keep that for good, from all threads.
+            if _is_logging(self._thread):
+                return False
+            self._is_interrupted = True
+            _raise_in(self._thread, self._exception)
+            return True
 
     def stack(self) -> str:
         """Where the function is now, as a traceback shows it; empty if it does not run."""
@@ -94,6 +108,22 @@ class InterruptibleCall:
             if self._is_interrupted and self._thread is not None:
                 _set_exception(self._thread, None)
             self._thread = None
+
+
+@contextmanager
+def _frequent_switches() -> Iterator[None]:
+    """Meet a thread that logs often elsewhere too.
+
+    It lets go of the interpreter while a line is written. Asked for it only after the usual 5 ms, it would
+    give it to us there, and nowhere else, for as long as a line comes more often than that.
+    """
+    with _switching:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def _raise_in(thread: int, exception: type[BaseException]) -> None:
