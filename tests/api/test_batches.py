@@ -1,6 +1,7 @@
 """Batches over HTTP: all or nothing, counted, listed and cancelled."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, func, select
@@ -59,6 +60,36 @@ async def test_batch_is_accepted_whole_and_in_order(client, session, owner):
     assert shown["metadata"] == {"house": 7}
     assert shown["counts"] == NONE | {"queued": 3, "total": 3}
     assert shown["urls"] == accepted["urls"]
+
+
+async def test_options_hold_for_each_job(client, session):
+    options = {"timeout": 1.5, "deadline": 60, "start_by": 30, "run_at": "2100-01-01T12:00:00Z"}
+    response = await submit(client, walls(2), **options)
+
+    assert response.status_code == 202, response.text
+    for job_id in response.json()["job_ids"]:
+        row = job_row(session, job_id)
+        assert (row["timeout"], row["run_at"]) == (
+            timedelta(seconds=1.5),
+            datetime(2100, 1, 1, 12, tzinfo=UTC),
+        )
+        assert row["deadline"] - row["created_at"] == timedelta(seconds=60)
+        assert row["start_by"] - row["created_at"] == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [
+        ({"timeout": 0}, "invalid_request"),
+        ({"deadline": "soon"}, "invalid_request"),
+        ({"delay": -1}, "invalid_request"),
+        ({"delay": 60, "deadline": 30}, "invalid_arguments"),
+        ({"delay": 60, "run_at": "2100-01-01T12:00:00Z"}, "invalid_arguments"),
+    ],
+)
+async def test_options_that_cannot_be_are_refused(client, session, option, code):
+    assert_problem(await submit(client, walls(2), **option), 422, code)
+    assert count(session, Job) == 0
 
 
 async def test_bad_job_is_named_and_nothing_is_written(client, session):

@@ -67,6 +67,30 @@ async def test_delay_counts_from_now(client, session):
     assert row["run_at"] - row["created_at"] == timedelta(seconds=90)
 
 
+async def test_limits_in_time_are_seconds_from_now(client, session):
+    response = await client.post("/v1/jobs", json=ASKED | {"timeout": 1.5, "deadline": 60, "start_by": 30})
+    row = job_row(session, response.json()["job_id"])
+    assert row["timeout"] == timedelta(seconds=1.5)
+    assert row["deadline"] - row["created_at"] == timedelta(seconds=60)
+    assert row["start_by"] - row["created_at"] == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("name", ["timeout", "deadline", "start_by"])
+@pytest.mark.parametrize("seconds", [0, -1, 1e300, "PT5M", True])
+async def test_limit_that_is_no_number_of_seconds_is_named(client, session, name, seconds):
+    response = await client.post("/v1/jobs", json=ASKED | {name: seconds})
+    body = assert_problem(response, 422, "invalid_request")
+    assert [field["location"] for field in body["errors"]] == [["body", name]]
+    assert count_jobs(session) == 0
+
+
+async def test_limit_that_is_over_before_the_job_may_start_is_refused(client, session):
+    response = await client.post("/v1/jobs", json=ASKED | {"delay": 60, "start_by": 60})
+    body = assert_problem(response, 422, "invalid_arguments")
+    assert body["detail"] == "start_by is over before the job may start, after 0:01:00."
+    assert count_jobs(session) == 0
+
+
 @pytest.mark.parametrize("name", ["secret", "nothing", "ingest_document", "", "a\x00b", "\ud800"])
 async def test_task_that_is_not_exposed_is_as_unknown_as_one_that_is_not_there(client, session, name):
     content = f'{{"task": {ascii_json(name)}}}'
@@ -103,6 +127,7 @@ async def test_arguments_that_do_not_fit_are_named(client, session, args, locati
         {"priority": 10},
         {"delay": -1},
         {"delay": 1e300},
+        {"delay": "90"},
         {"delay": 1, "run_at": "2100-01-01T00:00:00Z"},
         {"run_at": "2100-01-01T00:00:00"},
         {"metadata": {"a": "\x00"}},

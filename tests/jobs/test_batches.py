@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -61,6 +61,35 @@ def test_jobs_are_written_in_order_and_alike(session, task, owner):
     assert (alike[0]["owner_id"], alike[0]["batch_id"]) == (owner.id, accepted.batch_id)
     batch = session.get(Batch, accepted.batch_id)
     assert (batch.total, batch.owner_id, batch.metadata_) == (3, owner.id, {"house": 7})
+
+
+def test_options_hold_for_each_job(session, task):
+    limits = {"timeout": 30, "deadline": timedelta(minutes=5), "start_by": 60.5}
+    accepted = enqueue_many(session, task, walls(3), delay=10, **limits)
+
+    for job_id in accepted.job_ids:
+        row = job_row(session, job_id)
+        from_now = {name: row[name] - row["created_at"] for name in ("run_at", "deadline", "start_by")}
+        assert from_now == {
+            "run_at": timedelta(seconds=10),
+            "deadline": timedelta(minutes=5),
+            "start_by": timedelta(seconds=60.5),
+        }
+        assert (row["timeout"], row["sent_at"]) == (timedelta(seconds=30), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": 0}, "timeout is more than 0"),
+        ({"deadline": 5, "delay": 10}, "deadline is over before the job may start"),
+        ({"delay": 1, "run_at": datetime.now(UTC)}, "not both"),
+        ({"priority": 10}, "priority is 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(session, task, options, message):
+    with pytest.raises(InvalidArguments, match=message):
+        task.enqueue_many(session, walls(2), **options)
 
 
 def test_batch_of_one_is_a_batch(session, task):

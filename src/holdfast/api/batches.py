@@ -19,11 +19,10 @@ from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.schemas import BatchPage, BatchRequest, BatchView
 from holdfast.api.services import reading, services_of
-from holdfast.api.submission import exposed_task, located
+from holdfast.api.submission import exposed_task, located, options_of
 from holdfast.jobs import batches, keys, store
 from holdfast.jobs.accepted import BatchAccepted
 from holdfast.jobs.batches import CountedBatch, NewItem
-from holdfast.jobs.options import JobOptions
 
 # 10,000 jobs with 1.6 kB of arguments each.
 MAX_BATCH_BYTES: Final = 16_000_000
@@ -69,7 +68,7 @@ async def submit_batch(
     """  # noqa: D205 - shown whole as the operation's description
     body = await read_body(request, BatchRequest, max_bytes=MAX_BATCH_BYTES)
     task = exposed_task(request, body.task)
-    options = JobOptions(owner=owner, priority=body.priority, idempotency_key=key)
+    options = options_of(body, owner, key)
     items = [NewItem(job.args, job.metadata) for job in body.jobs]
     with located("body", "jobs"):
         # In a thread: checking so many takes a while, in which other requests are answered.

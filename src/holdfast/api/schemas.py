@@ -12,7 +12,7 @@ from holdfast.jobs.batches import MAX_JOBS
 from holdfast.states import AttemptOutcome, JobStatus
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-MAX_DELAY_SECONDS = 366 * 86_400
+MAX_SECONDS = 366 * 86_400
 
 
 def _without_nul(text: str) -> str:
@@ -81,20 +81,39 @@ Priority = Annotated[
 ]
 
 
-class JobRequest(BaseModel):
+Seconds = Annotated[float, Field(strict=True, le=MAX_SECONDS)]
+Limit = Annotated[Seconds, Field(gt=0)]
+
+
+class TaskRequest(BaseModel):
+    """What a request for work says, of one job or of many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    priority: Priority | None = None
+    delay: Seconds | None = Field(None, ge=0, description="Seconds to wait at least.")
+    run_at: AwareDatetime | None = Field(None, description="Instead of `delay`: not started before.")
+    timeout: Limit | None = Field(
+        None, description="Seconds that an attempt may take; the task's own if not given."
+    )
+    deadline: Limit | None = Field(
+        None, description="Seconds from now in which a job must have ended; the task's own if not given."
+    )
+    start_by: Limit | None = Field(
+        None, description="Seconds from now in which a job must be started; the task's own if not given."
+    )
+    metadata: Metadata | None = None
+
+
+class JobRequest(TaskRequest):
     """Work that is asked for by the name of its task."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"task": "summarize", "args": {"text": "Kelp grows fast."}}]},
     )
 
-    task: str
     args: dict[str, JsonValue] = Field(default_factory=dict, description="As the task takes them.")
-    priority: Priority | None = None
-    delay: float | None = Field(None, ge=0, le=MAX_DELAY_SECONDS, description="Seconds to wait at least.")
-    run_at: AwareDatetime | None = Field(None, description="Instead of `delay`: not started before.")
-    metadata: Metadata | None = None
 
 
 class BatchItem(BaseModel):
@@ -106,15 +125,10 @@ class BatchItem(BaseModel):
     metadata: Metadata | None = None
 
 
-class BatchRequest(BaseModel):
-    """Many jobs of one task."""
+class BatchRequest(TaskRequest):
+    """Many jobs of one task. What is said of them all holds for each; `metadata` is the batch's."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    task: str
     jobs: list[BatchItem] = Field(min_length=1, max_length=MAX_JOBS)
-    priority: Priority | None = None
-    metadata: Metadata | None = None
 
 
 class BatchCounts(BaseModel):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,10 +14,10 @@ from holdfast.api.accepting import IdempotencyKey, answer_with
 from holdfast.api.dependencies import Owner, Session
 from holdfast.api.job_views import checked_job
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import JobRequest
+from holdfast.api.schemas import JobRequest, TaskRequest
 from holdfast.api.services import reading, services_of
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
-from holdfast.jobs import queries, retrying
+from holdfast.jobs import keys, queries, retrying
 from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.options import JobOptions
 from holdfast.jobs.retrying import RetryRequest
@@ -34,14 +35,7 @@ async def submit_job(
 ) -> JobAccepted:
     """Ask for work by the name of its task. Only tasks that the application has exposed can be asked for."""
     task = exposed_task(request, body.task)
-    options = JobOptions(
-        owner=owner,
-        delay=body.delay,
-        run_at=body.run_at,
-        priority=body.priority,
-        metadata=body.metadata,
-        idempotency_key=key,
-    )
+    options = replace(options_of(body, owner, key), metadata=body.metadata)
     with located("body", "args"):
         job = task.new_job(body.args, options)
     return answer_with(response, await session.run_sync(task.submit, job))
@@ -83,6 +77,24 @@ def exposed_task(request: Request, name: str) -> Task[..., Any]:
     if task is None or not task.options.exposed:
         raise Refused("unknown_task", "No task of this name can be asked for over HTTP.")
     return task
+
+
+def options_of(body: TaskRequest, owner: keys.Owner, key: str | None) -> JobOptions:
+    """What the request says of its jobs, or of each of them, besides arguments and metadata.
+
+    Raises:
+        InvalidArguments: it cannot be, such as a deadline that is over before the job may start.
+    """
+    return JobOptions(
+        owner=owner,
+        delay=body.delay,
+        run_at=body.run_at,
+        priority=body.priority,
+        idempotency_key=key,
+        timeout=body.timeout,
+        deadline=body.deadline,
+        start_by=body.start_by,
+    )
 
 
 @contextmanager

@@ -181,9 +181,14 @@ class Task(Generic[P, R]):
         arguments: Sequence[Mapping[str, Any]],
         *,
         owner: Owner | UUID | None = None,
-        metadata: Mapping[str, JsonValue] | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
         priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
     ) -> BatchAccepted: ...
 
     @overload
@@ -193,9 +198,14 @@ class Task(Generic[P, R]):
         arguments: Sequence[Mapping[str, Any]],
         *,
         owner: Owner | UUID | None = None,
-        metadata: Mapping[str, JsonValue] | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
         priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
     ) -> Awaitable[BatchAccepted]: ...
 
     def enqueue_many(
@@ -204,9 +214,14 @@ class Task(Generic[P, R]):
         arguments: Sequence[Mapping[str, Any]],
         *,
         owner: Owner | UUID | None = None,
-        metadata: Mapping[str, JsonValue] | None = None,
+        delay: timedelta | float | None = None,
+        run_at: datetime | None = None,
         priority: int | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
         idempotency_key: str | None = None,
+        timeout: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+        start_by: timedelta | float | None = None,
     ) -> BatchAccepted | Awaitable[BatchAccepted]:
         """Write a job for each of these arguments, 10,000 at most, in the caller's transaction: all or none.
 
@@ -216,15 +231,30 @@ class Task(Generic[P, R]):
             session: the caller's session; with an `AsyncSession` the call is awaited.
             arguments: the task's arguments of each job.
             owner: the API key the jobs belong to, or its id.
+            delay: as for `enqueue`, for each of the jobs.
+            run_at: likewise.
+            priority: likewise.
             metadata: JSON of the caller's, kept with the batch and shown with it.
-            priority: 0 (first) to 9 (last); the task's own if not given.
             idempotency_key: as for `enqueue`, for the batch as a whole.
+            timeout: as for `enqueue`, for each of the jobs.
+            deadline: likewise.
+            start_by: likewise.
 
         Raises:
-            InvalidArguments: some arguments do not fit, and which; or there are none, or too many.
+            InvalidArguments: some arguments do not fit, and which; or there are none, or too many; or those
+                of enqueue itself cannot be.
             IdempotencyConflict: the key stands for another request.
         """
-        options = JobOptions(owner=owner, priority=priority, idempotency_key=idempotency_key)
+        options = JobOptions(
+            owner=owner,
+            delay=delay,
+            run_at=run_at,
+            priority=priority,
+            idempotency_key=idempotency_key,
+            timeout=timeout,
+            deadline=deadline,
+            start_by=start_by,
+        )
         batch = self.new_batch([NewItem(given) for given in arguments], options, metadata=metadata)
         if isinstance(session, AsyncSession):
             return session.run_sync(self.submit_batch, batch)
