@@ -120,18 +120,28 @@ def test_batch_of_no_job_or_of_too_many_is_refused(session, task, arguments):
         task.enqueue_many(session, arguments)
 
 
-def test_bad_item_is_named_and_nothing_is_written(session, task):
-    with pytest.raises(InvalidArguments, match=r"^Job 7 of the batch: paint: wall: ") as refused:
-        task.enqueue_many(session, [*walls(7), {"wall": "north"}, *walls(2)])
+@pytest.mark.parametrize("number", [0, 7, 1234])
+def test_bad_item_is_named_and_nothing_is_written(session, task, number):
+    with pytest.raises(InvalidArguments, match=rf"^Job {number} of the batch: paint: wall: ") as refused:
+        task.enqueue_many(session, [*walls(number), {"wall": "north"}, *walls(2), {"wall": "south"}])
 
-    assert [misfit.location for misfit in refused.value.arguments] == [("7", "args", "wall")]
+    assert [misfit.location for misfit in refused.value.arguments] == [(str(number), "args", "wall")]
     session.commit()
     assert (count(session, Job), count(session, Batch)) == (0, 0)
 
 
-def test_bad_metadata_of_an_item_is_named(task):
-    items = [NewItem({"wall": 1}), NewItem({"wall": 2}, {"a": "\x00"})]
-    with pytest.raises(InvalidArguments, match="Job 1 of the batch: metadata"):
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (NewItem({"wall": 2}, {"a": "\x00"}), "metadata: not storable"),
+        (NewItem({"wall": 2}, {"a": float("nan")}), "metadata: not storable"),
+        (NewItem({"wall": 2, "colour": "\x00"}), "paint: not storable"),
+        (NewItem({"wall": 2, "colour": "\ud800"}), "paint: not storable"),
+    ],
+)
+def test_item_that_cannot_be_stored_is_named(task, bad, message):
+    items = [NewItem({"wall": 1})] * 150 + [bad, NewItem({"wall": 3})]
+    with pytest.raises(InvalidArguments, match=f"Job 150 of the batch: {message}"):
         task.new_batch(items, JobOptions())
 
 

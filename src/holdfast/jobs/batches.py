@@ -1,10 +1,9 @@
 """Batches: many jobs of one task, submitted in one transaction, counted and cancelled together."""
 
-import json
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -31,20 +30,24 @@ from sqlalchemy.orm import Session
 from holdfast.errors import InvalidArgument, InvalidArguments
 from holdfast.jobs import idempotency, store
 from holdfast.jobs.accepted import BatchAccepted
-from holdfast.jobs.ids import new_id
+from holdfast.jobs.ids import new_ids
 from holdfast.jobs.models import Batch, Job
 from holdfast.jobs.options import check_metadata
+from holdfast.jobs.signature import Signature
+from holdfast.jobs.storable import storable_json
 from holdfast.states import JobStatus
 
 MAX_JOBS: Final = 10_000
 # Jobs of a batch that are handed over at once, if there is room; the relay sends the others.
 HANDED_OVER: Final = 500
+# Jobs that are checked and encoded in one go. Of more at a time so many objects would live at once that the
+# garbage collector looks through all of the process, which took longer than the rest.
+_TOGETHER: Final = 100
 _OWN_COLUMNS: Final = ("id", "args", "metadata", "sent_at", "idempotency_key", "request_hash")
 _jobs = typing.cast("Table", Job.__table__)
 
 
-@dataclass(frozen=True)
-class NewItem:
+class NewItem(NamedTuple):
     """One job of a batch to be: the task's arguments, and what the caller keeps with them."""
 
     args: Mapping[str, Any]
@@ -52,27 +55,30 @@ class NewItem:
 
 
 @dataclass(frozen=True)
+class NewRows:
+    """In what the jobs of a batch differ: ids that sort in their order, and all of it as JSON text.
+
+    `args` are there if they are asked for.
+    """
+
+    job_ids: list[UUID]
+    args: list[JsonValue]
+    text: str
+
+
+@dataclass(frozen=True)
 class NewBatch:
-    """What is written for a batch: its first job, and in what the others differ from it (`rows`, as JSON)."""
+    """What is written for a batch: its first job, and in what the others differ from it."""
 
     id: UUID
     first: store.NewJob
-    job_ids: list[UUID]
-    rows: str
+    rows: NewRows
     metadata: Mapping[str, Any]
 
-    @classmethod
-    def of(
-        cls, first: store.NewJob, rows: Sequence[Mapping[str, JsonValue]], metadata: Mapping[str, Any]
-    ) -> "NewBatch":
-        """A batch of jobs that have these arguments and metadata, and all else in common with the first."""
-        # Made in a row they sort by time, but for those of one quarter of a microsecond.
-        others = sorted(new_id() for _ in rows[1:])
-        differences = [
-            {"id": str(job_id), "number": number, **row}
-            for number, (job_id, row) in enumerate(zip(others, rows[1:], strict=True), start=1)
-        ]
-        return cls(new_id(), first, [first.id, *others], json.dumps(differences), metadata)
+    @property
+    def job_ids(self) -> list[UUID]:
+        """The ids of its jobs, in the order the jobs were given in."""
+        return self.rows.job_ids
 
 
 @dataclass(frozen=True)
@@ -83,24 +89,40 @@ class CountedBatch:
     counts: Mapping[JobStatus, int]
 
 
-def rows_of(
-    items: Sequence[NewItem], dump: Callable[[Mapping[str, Any]], dict[str, Any]]
-) -> list[dict[str, JsonValue]]:
-    """Arguments and metadata of each item as JSON, checked.
+def rows_of(items: Sequence[NewItem], signature: Signature, *, keeps_args: bool) -> NewRows:
+    """Ids, arguments and metadata of the jobs, checked.
 
     Raises:
         InvalidArguments: an item does not fit, and which; or there are none, or too many.
     """
     if not 1 <= len(items) <= MAX_JOBS:
         raise InvalidArguments(f"A batch has 1 to {MAX_JOBS:,} jobs, not {len(items):,}.")
-    rows: list[dict[str, JsonValue]] = []
-    for index, item in enumerate(items):
+    job_ids = new_ids(len(items))
+    kept: list[JsonValue] = []
+    texts: list[str] = []
+    for start in range(0, len(items), _TOGETHER):
+        some = items[start : start + _TOGETHER]
         try:
-            check_metadata(item.metadata)
-            rows.append({"args": dump(item.args), "metadata": dict(item.metadata or {})})
-        except InvalidArguments as error:
-            raise _of_item(index, error) from error
-    return rows
+            args = signature.dump_many(item.args for item in some)
+            texts.append(_text(job_ids, start, args, some))
+        except ValueError:
+            # Once more one by one: which it is, and why, in the words of a single enqueue.
+            args = [_dumped(number, item, signature) for number, item in enumerate(some, start)]
+            texts.append(_text(job_ids, start, args, some))
+        if keeps_args:
+            kept += args
+    return NewRows(job_ids, kept, f"[{','.join(texts)}]")
+
+
+def _text(
+    job_ids: Sequence[UUID], start: int, args: Sequence[dict[str, Any]], items: Sequence[NewItem]
+) -> str:
+    rows: JsonValue = [
+        {"id": job_ids[number].hex, "number": number, "args": given, "metadata": dict(item.metadata or {})}
+        for number, (given, item) in enumerate(zip(args, items, strict=True), start)
+    ]
+    # Encoded once: this both checks them and is what is sent.
+    return storable_json(rows)[1:-1]
 
 
 def begin(session: Session, first: store.NewJob) -> BatchAccepted | None:
@@ -135,7 +157,8 @@ def complete(session: Session, batch: NewBatch, *, handed_over: int) -> BatchAcc
         )
     )
     connection.execute(_JOIN, values)
-    connection.execute(_OTHERS, {"first": batch.first.id, "rows": batch.rows, "handed_over": handed_over})
+    others = {"first": batch.first.id, "rows": batch.rows.text, "handed_over": handed_over}
+    connection.execute(_OTHERS, others)
     return BatchAccepted(batch_id=batch.id, total=len(batch.job_ids), job_ids=batch.job_ids)
 
 
@@ -193,7 +216,7 @@ def _insert_others() -> Insert:
     chosen = (
         select(*(first.c[column.name] for column in shared), rows.c.id, rows.c.args, rows.c.metadata, sent_at)
         .select_from(first.join(rows, true()))
-        .where(first.c.id == bindparam("first", type_=Uuid))
+        .where(first.c.id == bindparam("first", type_=Uuid), rows.c.number > 0)
     )
     return insert(_jobs).from_select([*(column.name for column in shared), *_OWN_COLUMNS[:4]], chosen)
 
@@ -206,9 +229,13 @@ _JOIN = (
 _OTHERS = _insert_others()
 
 
-def _of_item(index: int, error: InvalidArguments) -> InvalidArguments:
-    located = [
-        InvalidArgument((str(index), "args", *misfit.location), misfit.message, misfit.type)
-        for misfit in error.arguments
-    ]
-    return InvalidArguments(f"Job {index} of the batch: {error.message}", located)
+def _dumped(index: int, item: NewItem, signature: Signature) -> dict[str, Any]:
+    try:
+        check_metadata(item.metadata)
+        return signature.dump_arguments(item.args)
+    except InvalidArguments as error:
+        located = [
+            InvalidArgument((str(index), "args", *misfit.location), misfit.message, misfit.type)
+            for misfit in error.arguments
+        ]
+        raise InvalidArguments(f"Job {index} of the batch: {error.message}", located) from error

@@ -5,6 +5,8 @@ import re
 
 from pydantic import JsonValue
 
+# What SQLAlchemy will do, but strictly. orjson would be faster and turn NaN into null without a word.
+_encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 # PostgreSQL's jsonb has no NUL; in JSON text it can only stand as an escape whose backslash is not itself
 # escaped.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -23,12 +25,11 @@ def storable_json(value: JsonValue) -> str:
             infinity), or something that is not JSON.
     """
     try:
-        # What SQLAlchemy will do, but strictly. orjson would be faster and turn NaN into null without a word.
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = _encoder.encode(value)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not storable as JSON: {error}") from error
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):
         raise ValueError("not storable as JSON: it holds a NUL character (\\u0000)")
     return text
 

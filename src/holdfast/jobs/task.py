@@ -5,15 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from holdfast.errors import ConfigurationError, InvalidArgument, InvalidArguments, PermanentError
+from holdfast.errors import ConfigurationError, InvalidArguments
 from holdfast.jobs import batches, idempotency, store
 from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.jobs.batches import NewBatch, NewItem
@@ -23,7 +22,7 @@ from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.keys import Owner
 from holdfast.jobs.options import LIMITS, PRIORITIES, JobOptions, check_metadata, duration
-from holdfast.jobs.storable import check_storable, storable_json
+from holdfast.jobs.signature import Signature
 from holdfast.retry import RetryPolicy
 
 P = ParamSpec("P")
@@ -71,7 +70,7 @@ class Task(Generic[P, R]):
         self.is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.outbox = outbox
-        self._arguments, self._result = _read_annotations(name, function)
+        self._signature = Signature(name, function, RESERVED)
         if options.cron is not None:
             self._check_defaults()
 
@@ -273,11 +272,11 @@ class Task(Generic[P, R]):
             InvalidArguments: an item does not fit, and which; or there are none, or too many.
         """
         check_metadata(metadata)
-        rows = batches.rows_of(items, self.dump_arguments)
+        rows = batches.rows_of(items, self._signature, keeps_args=options.idempotency_key is not None)
         first_options = replace(options, metadata=items[0].metadata)
-        request: JsonValue = {"jobs": [row["args"] for row in rows]}
+        request: JsonValue = {"jobs": rows.args}
         first = self.new_job(items[0].args, first_options, request=request)
-        return NewBatch.of(first, rows, metadata or {})
+        return NewBatch(new_id(), replace(first, id=rows.job_ids[0]), rows, metadata or {})
 
     def submit_batch(self, session: Session, batch: NewBatch) -> BatchAccepted:
         """Write a `new_batch` in the caller's transaction, and hand its jobs over once that commits.
@@ -311,7 +310,7 @@ class Task(Generic[P, R]):
         Raises:
             InvalidArguments: the arguments do not fit, or cannot be stored.
         """
-        args, key = self.dump_arguments(arguments), options.idempotency_key
+        args, key = self._signature.dump_arguments(arguments), options.idempotency_key
         return store.NewJob(
             id=new_id(),
             task=self.name,
@@ -351,98 +350,19 @@ class Task(Generic[P, R]):
             return replace(job, is_left_to_relay=True)
         return job
 
-    def dump_arguments(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Validate arguments and return them as JSON.
-
-        Raises:
-            InvalidArguments: they do not fit, or cannot be stored.
-        """
-        try:
-            arguments = self._arguments.model_validate(dict(kwargs))
-            dumped = arguments.model_dump(mode="json", exclude_unset=True)
-            check_storable(dumped)
-        except (ValidationError, PydanticSerializationError, ValueError) as error:
-            raise InvalidArguments(f"{self.name}: {_short(error)}", _misfits(error)) from error
-        return dumped
-
     def load_arguments(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        """The stored arguments as Python values.
-
-        Raises:
-            InvalidArguments: the task's annotations have changed since, and they no longer fit.
-        """
-        try:
-            arguments = self._arguments.model_validate(dict(args))
-        except ValidationError as error:
-            raise InvalidArguments(f"{self.name}: {_short(error)}") from error
-        return {name: getattr(arguments, name) for name in type(arguments).model_fields}
+        """The stored arguments as Python values; raises `InvalidArguments` if they no longer fit."""
+        return self._signature.load_arguments(args)
 
     def dump_result(self, value: object) -> JsonValue:
-        """Validate a returned value by the return annotation and give it as JSON.
-
-        Raises:
-            PermanentError: it does not fit, or cannot be stored (code `invalid_result`).
-        """
-        try:
-            result = self._result.dump_python(self._result.validate_python(value), mode="json")
-            check_storable(result)
-        except (ValidationError, PydanticSerializationError, ValueError) as error:
-            message = f"{self.name} returned what its annotation does not allow: {_short(error)}"
-            raise PermanentError(message, code="invalid_result") from error
-        return cast("JsonValue", result)
+        """A returned value as JSON; raises `PermanentError` if it does not fit, or cannot be stored."""
+        return self._signature.dump_result(value)
 
     def load_result(self, result: JsonValue) -> Any:  # noqa: ANN401 - the type is the function's
-        """A stored result as the return annotation says.
-
-        Raises:
-            PermanentError: the annotation has changed since, and it no longer fits (code `invalid_result`).
-        """
-        try:
-            return self._result.validate_json(storable_json(result), by_alias=True, by_name=True)
-        except ValidationError as error:
-            message = f"A result of {self.name} no longer fits its annotation: {_short(error)}"
-            raise PermanentError(message, code="invalid_result") from error
+        """A stored result as the return annotation says; raises `PermanentError` if it no longer fits."""
+        return self._signature.load_result(result)
 
     def _check_defaults(self) -> None:
-        required = [name for name, field in self._arguments.model_fields.items() if field.is_required()]
-        if required:
+        if required := self._signature.required:
             missing = ", ".join(required)
             raise ConfigurationError(f"Task {self.name} is run by cron, so {missing} must have a default.")
-
-
-def _read_annotations(name: str, function: Callable[..., Any]) -> tuple[type[BaseModel], TypeAdapter[Any]]:
-    hints = get_type_hints(function, include_extras=True)
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters:
-        raise ConfigurationError(f"Task {name} must take the job's context as its first parameter.")
-    fields: dict[str, Any] = {}
-    for parameter in parameters[1:]:
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise ConfigurationError(f"Task {name}: parameter {parameter.name} cannot be given by name.")
-        if parameter.name in RESERVED:
-            raise ConfigurationError(f"Task {name}: {parameter.name!r} is a parameter of enqueue itself.")
-        if parameter.name not in hints:
-            raise ConfigurationError(f"Task {name}: parameter {parameter.name} has no annotation.")
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (hints[parameter.name], default)
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-    return create_model(f"{name} arguments", __config__=config, **fields), TypeAdapter(
-        hints.get("return", Any)
-    )
-
-
-def _short(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(misfit.location) or 'value'}: {misfit.message}" for misfit in _misfits(error)
-    )
-
-
-def _misfits(error: Exception) -> list[InvalidArgument]:
-    if not isinstance(error, ValidationError):
-        return []
-    return [
-        InvalidArgument(tuple(map(str, item["loc"])), item["msg"], item["type"])
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
