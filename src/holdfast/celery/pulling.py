@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MOST = 500
 # Messages that wait in the worker for their claim, at most: enough to keep it busy.
 PREFETCHED = 64
+# Events that Celery sends at once: each such message costs as much as a dozen events.
+EVENTS = 500
 
 
 class PulledMessage:
@@ -74,13 +76,27 @@ class Pulling:
         self._prefetch = 0
         self._pull_task: asyncio.Task[None] | None = None
 
+    def attach(self, pool: object) -> None:
+        """The worker has this pool, which may be one that can be filled."""
+        if isinstance(pool, AsyncioPool):
+            self._pool = pool
+            pool.has_no_message = lambda call: call.id in self._claims
+
     def begin(self, consumer: Any) -> None:  # noqa: ANN401 - Celery's consumer
-        """The worker takes jobs from now on, if its pool can take several."""
-        if isinstance(consumer.pool, AsyncioPool):
-            self._consumer, self._pool = consumer, consumer.pool
+        """The worker takes jobs from now on."""
+        if self._pool is not None:
+            self._consumer = consumer
             self._prefetch = 0
             self._pool.on_change = self._on_change
             process_loop.loop.call_soon_threadsafe(self._on_change)
+            if consumer.event_dispatcher is not None:
+                consumer.event_dispatcher.buffer_limit = EVENTS
+
+    def give_back_rest(self) -> None:
+        """The worker ends: let others have what was claimed and has not begun."""
+        while self._claims:
+            _, claim = self._claims.popitem()
+            self._give_back(claim)
 
     def queues(self, consumed: Collection[str]) -> list[str]:
         """Those of a worker's queues whose backlog it takes by itself."""
@@ -88,7 +104,7 @@ class Pulling:
 
     def wake(self, _queues: Collection[str] = ()) -> None:
         """Jobs wait; called in any thread."""
-        if self._pool is not None:
+        if self._consumer is not None:
             process_loop.loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:

@@ -95,6 +95,7 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
             # running jobs as long as they take, and their leases have to be kept all the while.
             signals.worker_shutdown.connect(self._end, sender=parent)
             signals.worker_shutting_down.connect(self._shutdown.begin, sender=parent.hostname)
+            parts.pulling.attach(parent.pool)
             self._shutdown.start()
             self._threads.start()
 
@@ -102,9 +103,10 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
             pass
 
         def terminate(self, _parent: object) -> None:
-            self._threads.stop()
+            self._end()
 
         def _end(self, **_: object) -> None:
+            parts.pulling.give_back_rest()
             self._threads.stop()
 
     return WorkerStep

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from operator import index
 from typing import Any, TypeVar
 from uuid import UUID
@@ -45,12 +45,19 @@ class JobContext(StepMethods, ChildMethods):
     ) -> None:
         self._running = running
         self._database = database
-        claim = running.claim
-        writer = writer or PerProcess(lambda: StepWriter(database)).get
-        lost = partial(running.tell, Ending.STALE)
-        self._steps = Steps(claim, database, writer, self.check_cancelled, lost)
+        self._writer = writer or PerProcess(lambda: StepWriter(database)).get
         self._waits = {}
-        self.log = _JobLog(logging.getLogger(f"holdfast.task.{claim.task}"), {"job": claim.id})
+
+    @cached_property
+    def _steps(self) -> Steps:  # type: ignore[override] # made when asked for: many jobs take none
+        lost = partial(self._running.tell, Ending.STALE)
+        return Steps(self._running.claim, self._database, self._writer, self.check_cancelled, lost)
+
+    @cached_property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that begins each line with the job's id."""
+        claim = self._running.claim
+        return _JobLog(logging.getLogger(f"holdfast.task.{claim.task}"), {"job": claim.id})
 
     @property
     def id(self) -> UUID:
@@ -140,11 +147,14 @@ class JobContext(StepMethods, ChildMethods):
         try:
             yield
         except BaseException:
-            if isinstance(failure := self._steps.close(), StaleAttempt):
+            if isinstance(failure := self._close_steps(), StaleAttempt):
                 raise failure from None
             raise
-        if (failure := self._steps.close()) is not None:
+        if (failure := self._close_steps()) is not None:
             raise failure
+
+    def _close_steps(self) -> Exception | None:
+        return self._steps.close() if "_steps" in self.__dict__ else None
 
     @asynccontextmanager
     async def at_work_async(self) -> AsyncIterator[None]:
@@ -152,8 +162,11 @@ class JobContext(StepMethods, ChildMethods):
         try:
             yield
         except BaseException:
-            if isinstance(failure := await self._steps.close_async(), StaleAttempt):
+            if isinstance(failure := await self._close_steps_async(), StaleAttempt):
                 raise failure from None
             raise
-        if (failure := await self._steps.close_async()) is not None:
+        if (failure := await self._close_steps_async()) is not None:
             raise failure
+
+    async def _close_steps_async(self) -> Exception | None:
+        return await self._steps.close_async() if "_steps" in self.__dict__ else None

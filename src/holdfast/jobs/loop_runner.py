@@ -86,8 +86,11 @@ class LoopRunner:
             claim = await self._claims.ask(job_id)
             return None if claim is None else await self._run(task, claim, begin)
 
-    async def run_claimed(self, task: Task[..., Any], claim: Claim, begin: Begin) -> Decision:
+    async def run_claimed(self, task: Task[..., Any], claim: Claim, begin: Begin) -> Decision | None:
         """As `run`, for a job that this process has claimed."""
+        if self._runner.sign.stage is not Stage.RUNNING:
+            await _in_thread(self._runner.give_back, claim)
+            return None
         with self._runner.reporter.get().in_hand(claim.id, self._worker()):
             return await self._run(task, claim, begin)
 

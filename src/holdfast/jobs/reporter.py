@@ -77,7 +77,8 @@ class Reporter:
                 self._in_hand[job_id] -= 1
                 if not self._in_hand[job_id]:
                     del self._in_hand[job_id]
-                self._ensure_thread()
+                if self._is_in_doubt():
+                    self._ensure_thread()
 
     def doubt(self, worker: Worker) -> None:
         """Look for some time whether this process holds what it does not know of."""

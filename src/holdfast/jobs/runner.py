@@ -87,8 +87,8 @@ class Runner:
         Raises:
             DatabaseUnavailable: PostgreSQL stayed away; the job is given back when it returns.
         """
-        if self.sign.stage is not Stage.RUNNING and claim is None:
-            self.decline(job_id)
+        if self.sign.stage is not Stage.RUNNING:
+            self.decline(job_id) if claim is None else self.give_back(claim)
             return None
         with self.reporter.get().in_hand(job_id, worker):
             return self._run(task, job_id, worker, claim)

@@ -15,6 +15,9 @@ from holdfast.jobs.delivery.waiting import Backlog
 # and a worker takes about a thousand a second at most: twice that is never empty before it is filled again.
 # More workers take more, and bring a relay each.
 WINDOW = 2_000
+# With so many before it a new job need not be sent at once: it is not next in line, and workers that take
+# their backlog out of PostgreSQL are spared its message.
+ADMITTED = 500
 # How often the broker is asked, at most; and how long what it said is believed when nobody asks it.
 READING_SECONDS = 0.25
 BELIEVED_SECONDS = 5.0
@@ -50,7 +53,7 @@ class Gauge:
     jobs first, may not be done with them.
     """
 
-    def __init__(self, window: int = WINDOW, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, window: int = ADMITTED, clock: Callable[[], float] = time.monotonic) -> None:
         self._window = window
         self._clock = clock
         self._lock = threading.Lock()

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 # How often all relays together look at the jobs that wait for children: of 10,000 that takes them 0.1 s.
 WAKING = timedelta(seconds=1)
+# How long the first round waits for the worker's first beat.
+FIRST_BEAT_SECONDS = 2.0
 
 
 class Relay:
@@ -162,13 +164,14 @@ class WorkerThreads:
         self._stopping = threading.Lock()
         self._stopped = threading.Event()
         self._woken = threading.Event()
+        self._known = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(work, pause, wait), name=f"holdfast-{name}", daemon=True)
             for name, work, pause, wait in (
+                ("keeper", self._beat, worker.beat.total_seconds(), self._stopped.wait),
                 ("relay", self._relay_all, 1.0, self._wait_for_work),
                 ("scheduler", scheduler.round, 1.0, self._stopped.wait),
                 ("watch", look, 2.0, self._stopped.wait),
-                ("keeper", self._keeper.beat, worker.beat.total_seconds(), self._stopped.wait),
             )
         ]
 
@@ -209,7 +212,13 @@ class WorkerThreads:
             # A jittered pause, so that those of many workers do not look at the same moment.
             wait(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
 
+    def _beat(self) -> None:
+        self._keeper.beat()
+        self._known.set()
+
     def _relay_all(self) -> None:
+        # What a worker takes by itself need not be sent to it, once it has said so.
+        self._known.wait(FIRST_BEAT_SECONDS)
         while self._relay.round() and not self._stopped.is_set():
             pass
 
