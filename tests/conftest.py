@@ -100,7 +100,10 @@ def start_worker(environment, tmp_path):
     workers = []
 
     def start(*arguments, app="worker_tasks", pool="prefork", concurrency=2, **variables):
-        variables = environment | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
+        # As a user of Celery says it, and not of `holdfast worker`.
+        custom = {"CELERY_CUSTOM_WORKER_POOL": "holdfast.celery.pool:AsyncioPool"}
+        variables = environment | custom | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
+        pool = "custom" if pool == "asyncio" else pool
         number = len(workers) + 1
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=info", f"--pool={pool}"]
         options = [f"--concurrency={concurrency}", f"--hostname=worker{number}@test", *arguments]

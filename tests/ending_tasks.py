@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from holdfast.jobs.ending import ending
+from holdfast.jobs.ending import endings as ending
 
 GRACE_SECONDS = 1.5
 # For workers, before the modules are loaded that take it from there; the tests' own process keeps what is.

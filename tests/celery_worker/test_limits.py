@@ -16,6 +16,7 @@ EVERYWHERE = [
     ("prefork", "wait_long"),
     ("threads", "work_long"),
     ("threads", "wait_long"),
+    ("asyncio", "wait_long"),
     ("solo", "sleep_long"),
     ("solo", "wait_long"),
 ]
@@ -118,7 +119,7 @@ def test_job_of_a_thread_that_does_not_leave_ends_and_the_log_tells_where_the_th
     assert attempt_outcomes(session, job_id) == ["failed"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads", "solo"])
 def test_coroutine_that_does_not_leave_holds_no_slot(
     start_worker, enqueue, await_status, session, gate, pool
 ):
@@ -132,7 +133,7 @@ def test_coroutine_that_does_not_leave_holds_no_slot(
         assert "in refuse_to_leave_async" in worker.log
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads", "solo"])
 def test_cancelled_coroutine_leaves_within_seconds(
     start_worker, enqueue, await_status, holdfast, session, gate, pool
 ):
@@ -151,7 +152,7 @@ def test_cancelled_coroutine_leaves_within_seconds(
     wait_for(lambda: outcome.state == "REVOKED", "Celery's state of a cancelled job")
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
 @pytest.mark.parametrize("name", ["ask_often", "work_long"])
 def test_cancelled_function_leaves_at_its_next_look_or_after_its_grace(
     start_worker, enqueue, await_status, session, gate, pool, name
@@ -187,7 +188,7 @@ def test_cancelled_job_that_does_not_leave_is_ended_with_its_process(
     assert await_status(enqueue("add", a=1, b=1), "completed")["attempt"] == 1
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads", "solo"])
 def test_ctrl_c_raised_by_a_coroutine_ends_its_attempt_and_nothing_else(
     start_worker, enqueue, await_status, session, gate, pool
 ):

@@ -24,7 +24,7 @@ def is_consuming(session):
     return is_consuming
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
 def test_worker_whose_consumer_is_deaf_says_so_and_ends(
     start_worker, enqueue, await_status, is_consuming, session, pool
 ):

@@ -17,7 +17,9 @@ from waiting import wait_for
 LONG_LEASE = "600"
 
 
-@pytest.mark.parametrize(("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async")])
+@pytest.mark.parametrize(
+    ("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async"), ("asyncio", "work_at_async")]
+)
 def test_job_of_a_killed_worker_is_finished_by_another(
     start_worker, enqueue, await_status, effects, session, gate, pool, name
 ):
@@ -99,7 +101,7 @@ def test_worker_that_slept_past_its_lease_changes_nothing_when_it_wakes(
     assert attempt_outcomes(session, job_id) == ["lost", "completed"]
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["asyncio", "prefork", "threads"])
 def test_worker_that_is_asked_to_end_finishes_its_job_first(
     start_worker, enqueue, await_status, effects, session, gate, pool
 ):
@@ -149,7 +151,9 @@ def test_job_that_holds_every_connection_keeps_its_lease(start_worker, enqueue, 
     assert await_status(job_id, "completed")["result"] == 1
 
 
-@pytest.mark.parametrize(("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async")])
+@pytest.mark.parametrize(
+    ("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async"), ("asyncio", "work_at_async")]
+)
 def test_cancelled_job_stops_in_its_worker(start_worker, enqueue, await_status, session, gate, pool, name):
     start_worker(pool=pool)
     job_id = enqueue(name, gate=gate.path)
@@ -192,7 +196,9 @@ class TestPrivateValkey:
     def redis_url(self, valkey):
         return valkey.start().redis_url
 
-    @pytest.mark.parametrize(("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async")])
+    @pytest.mark.parametrize(
+        ("pool", "name"), [("prefork", "work_at"), ("threads", "work_at_async"), ("asyncio", "work_at_async")]
+    )
     def test_worker_goes_on_after_its_broker_was_killed(
         self, start_worker, enqueue, await_status, valkey, redis_url, tmp_path, gate, effects, pool, name
     ):

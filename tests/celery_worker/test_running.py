@@ -14,7 +14,7 @@ from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.ids import new_id
 from waiting import wait_for
 
-POOLS = ["prefork", "threads", "solo"]
+POOLS = ["asyncio", "prefork", "threads", "solo"]
 
 
 @pytest.fixture

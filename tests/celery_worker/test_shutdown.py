@@ -10,7 +10,7 @@ import ending_tasks
 from factories import attempt_outcomes, job_row
 from waiting import wait_for
 
-POOLS = ["prefork", "threads", "solo"]
+POOLS = ["asyncio", "prefork", "threads", "solo"]
 GRACE_SECONDS = 8
 # A worker is sure to have ended so long after a signal that means: at once.
 AT_ONCE_SECONDS = 4
@@ -52,8 +52,10 @@ def workers(session):
 OUTLASTING = [
     *(("prefork", name) for name in ("wait_long", "sleep_long", "refuse_to_leave")),
     ("threads", "wait_long"),
+    ("asyncio", "wait_long"),
     ("threads", "refuse_to_leave"),
     ("threads", "refuse_to_leave_async"),
+    ("asyncio", "refuse_to_leave_async"),
     ("solo", "sleep_long"),
 ]
 
