@@ -9,17 +9,19 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import batches, children, idempotency, leases, queries, queues, store
+from holdfast.jobs import batches, children, grouped, idempotency, leases, queries, queues, store
 from holdfast.jobs.delivery import sending, waiting
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.ending.lateness import end_late
 from holdfast.jobs.ending.overdue import overdue_attempts
+from holdfast.jobs.grouped import Completion, Holder
 from holdfast.states import JobStatus
 
 FINISHED = 50_000
 BATCH = UUID(int=1)
 AGO = timedelta(seconds=5)
 SHELF = Shelf("default", 5)
+HOLDER = Holder(WORKER, PROCESS, LEASE)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,26 @@ def nodes(node):
             "jobs_parent_idx",
             lambda s: children.cancel_descendants(s, [some_job(s, JobStatus.PROCESSING)]),
             id="cancel descendants",
+        ),
+        pytest.param(
+            "jobs_unsent_idx",
+            lambda s: grouped.claim_due(s, SHELF, ["work"], HOLDER, limit=100),
+            id="claim what is due",
+        ),
+        pytest.param(
+            "jobs_unsent_idx",
+            lambda s: grouped.claim_due(s, SHELF, ["work"], HOLDER, limit=100, depth=50),
+            id="claim what is due among others",
+        ),
+        pytest.param(
+            "jobs_pkey",
+            lambda s: grouped.claim(s, [some_job(s, JobStatus.QUEUED)], HOLDER),
+            id="claim together",
+        ),
+        pytest.param(
+            "jobs_pkey",
+            lambda s: grouped.complete(s, [Completion(start_job(s), 1, None)]),
+            id="complete together",
         ),
         pytest.param("jobs_sent_idx", lambda s: waiting.sent_backlog(s, "default", limit=100), id="sent"),
         pytest.param(

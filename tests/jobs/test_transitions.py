@@ -20,19 +20,24 @@ from factories import (
     queue_job,
     start_job,
 )
-from holdfast.jobs import leases, store
+from holdfast.jobs import grouped, leases, store
 from holdfast.jobs.delivery import sending
 from holdfast.jobs.delivery.waiting import Shelf
+from holdfast.jobs.grouped import Completion, Holder
 from holdfast.jobs.ids import new_id
 from holdfast.states import TERMINAL, JobStatus
 
 SHELF = Shelf("default", 5)
+HOLDER = Holder("worker-2", PROCESS, LEASE)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 # What a transition is called with, and whether what it returns says that it changed the job.
 TRANSITIONS = {
     "claim": lambda s, c: store.claim(s, c.id, worker="worker-2", process=PROCESS, lease=LEASE) is not None,
+    "claim_together": lambda s, c: bool(grouped.claim(s, [c.id], HOLDER)),
+    "claim_due": lambda s, c: bool(grouped.claim_due(s, SHELF, ["work"], HOLDER, limit=9)),
     "complete": lambda s, c: store.complete(s, c, "done", None),
+    "complete_together": lambda s, c: grouped.complete(s, [Completion(c, "done", None)]) == [True],
     "fail": lambda s, c: store.fail(s, c, ERROR, None),
     "retry_later": lambda s, c: store.retry_later(s, c, ERROR, timedelta(0)),
     "stop": lambda s, c: store.stop(s, c, None),
@@ -55,7 +60,10 @@ TRANSITIONS = {
 # Where each transition leads; from a status that is not named it changes nothing.
 LEADS_TO = {
     "claim": {"queued": "processing"},
+    "claim_together": {"queued": "processing"},
+    "claim_due": {},  # a job that was sent
     "complete": {"processing": "completed"},
+    "complete_together": {"processing": "completed"},
     "fail": {"processing": "failed"},
     "retry_later": {"processing": "queued"},
     "stop": {"processing": "cancelled"},
@@ -73,7 +81,15 @@ LEADS_TO = {
     "postpone": {"queued": "queued"},
 }
 
-ATTEMPT_WRITES = ["complete", "fail", "retry_later", "stop", "hand_back", "save_progress"]
+ATTEMPT_WRITES = [
+    "complete",
+    "complete_together",
+    "fail",
+    "retry_later",
+    "stop",
+    "hand_back",
+    "save_progress",
+]
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
