@@ -196,12 +196,19 @@ class AsyncioPool(BasePool):
         os.kill(os.getpid(), signal.SIGTERM)
 
     def on_stop(self) -> None:
-        """Start nothing more, and wait for what runs."""
+        """Start nothing more, and wait for what runs.
+
+        At a cold shutdown Celery calls this as well, when it has told everything to end.
+        """
         self._close()
-        self._nothing_runs.wait()
-        self._watchdog.stop()
         if self._processes is not None:
-            self._processes.pool.stop()
+            # The hub stands still meanwhile: nobody but the pool itself hears of what ends there.
+            self._processes.stop(self._loop.loop)
+        while not self._nothing_runs.wait(COLD_SECONDS):
+            # A function that waits in C hears nothing.
+            if all(call.is_terminated for call in self._lanes.all_running()):
+                break
+        self._watchdog.stop()
 
     def on_terminate(self) -> None:
         """Make everything leave, and wait a moment for it."""

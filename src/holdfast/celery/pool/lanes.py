@@ -80,5 +80,5 @@ class Lanes:
         self.forget()
 
     def all_running(self) -> list[PoolCall]:
-        """Everything that runs."""
-        return [call for lane in self.lanes.values() for call in lane.running]
+        """Everything that runs. May be called in any thread."""
+        return [call for lane in self.lanes.values() for call in list(lane.running)]

@@ -53,7 +53,15 @@ class Processes:
     def flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for nothing that runs: the prefork pool forgets it, and the broker delivers it again."""
         self.pool.flush()
+        self._leave_all(loop)
 
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for what runs, and end the processes."""
+        self.pool.stop()
+        # What the hub was to hand on, it never will.
+        self._leave_all(loop)
+
+    def _leave_all(self, loop: asyncio.AbstractEventLoop) -> None:
         def leave_all() -> None:
             for left in self._in_flight:
                 left.set()
