@@ -300,9 +300,9 @@ class Point(BaseModel):
 
 
 @app.task(pydantic=True)
-async def move(point: Point) -> Point:
+async def move(point: Point) -> dict:
     await asyncio.sleep(0)
-    return Point(x=point.x + 1)
+    return {"x": point.x + 1}
 
 
 @app.task(bind=True)

@@ -34,7 +34,13 @@ class PoolApp:
         number = len(self.workers) + 1
         name = f"worker{number}@{self.prefix[:-1]}"
         command = [sys.executable, "-m", "celery", "-A", "pool_tasks", "worker", "--loglevel=info", "-E"]
-        settings = ["--pool=custom", f"--concurrency={concurrency}", f"--hostname={name}"]
+        settings = [
+            "--pool=custom",
+            "--without-mingle",
+            "--without-gossip",
+            f"--concurrency={concurrency}",
+            f"--hostname={name}",
+        ]
         variables = self._environment(configuration) | (environment or {})
         log = self.folder / f"worker-{number}.log"
         self.workers.append(worker := WorkerProcess(variables, log, [*command, *settings, *options]))

@@ -50,6 +50,10 @@ def test_an_async_function_behind_a_plain_decorator_is_awaited(common):
     assert common.run("decorated") == "awaited"
 
 
+def test_arguments_may_be_models_of_pydantic(common):
+    assert common.run("move", {"x": 1}) == {"x": 2}
+
+
 @pytest.mark.parametrize("name", ["catch_soft_limit", "catch_soft_limit_in_thread"])
 def test_a_soft_limit_is_raised_where_the_task_is_and_can_be_caught(common, name):
     assert common.run(name) == "caught"

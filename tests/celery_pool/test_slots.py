@@ -59,7 +59,7 @@ def test_slots_survive_hard_limits_and_revocations(small):
 
 def test_no_more_is_taken_than_there_are_slots(make_app, gate):
     app = make_app()
-    workers = [app.start_worker("--without-mingle", concurrency=2) for _ in range(2)]
+    workers = [app.start_worker(concurrency=2) for _ in range(2)]
     for worker in workers:
         worker.await_ready()
     results = [app.send("at_gate", gate) for _ in range(12)]
