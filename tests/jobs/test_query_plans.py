@@ -177,18 +177,18 @@ def nodes(node):
         ),
         pytest.param(
             "jobs_owner_idx",
-            lambda s: queries.list_jobs(s, queries.JobFilter(owner_id=some_owner(s)), limit=20),
+            lambda s: list_jobs(s, task=None),
             id="list by owner",
         ),
         pytest.param(
             "jobs_owner_status_idx",
-            lambda s: queries.list_jobs(
-                s, queries.JobFilter(owner_id=some_owner(s), status=JobStatus.QUEUED), limit=20
-            ),
+            lambda s: list_jobs(s, status=JobStatus.QUEUED),
             id="list by owner and status",
         ),
         pytest.param(
-            "jobs_pkey", lambda s: queries.list_jobs(s, queries.JobFilter(), limit=20), id="list all"
+            "jobs_pkey",
+            lambda s: queries.list_jobs(s, queries.Page(queries.JobFilter(), 20)),
+            id="list all",
         ),
         pytest.param("jobs_batch_idx", lambda s: list_jobs(s, batch_id=BATCH), id="list by batch"),
         pytest.param(
@@ -230,7 +230,8 @@ def test_statement_uses_its_index(session, index, work):
 
 
 def list_jobs(session, **where):
-    return queries.list_jobs(session, queries.JobFilter(owner_id=some_owner(session), **where), limit=20)
+    where = queries.JobFilter(owner_id=some_owner(session), **where)
+    return queries.list_jobs(session, queries.Page(where, 20))
 
 
 def some_parent(session):

@@ -34,36 +34,23 @@ def checked(thing: Owned, owner: keys.Owner, detail: str) -> Owned:
 
 def view_of(job: Row[Any], progress: dict[str, Any] | None) -> JobView:
     """The job as it is shown, with this progress."""
+    return JobView.model_validate(fields_of(job, progress))
+
+
+def fields_of(job: Row[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
+    """What a `JobView` of the job is made from."""
     url = job_url(job.id)
-    return JobView.model_validate(
-        {
-            "id": job.id,
-            "task": job.task,
-            "queue": job.queue,
-            "status": job.status,
-            "progress": progress,
-            "result": job.result,
-            "error": job.error,
-            "metadata": job.metadata_,
-            "attempt": job.attempt,
-            "max_attempts": job.max_attempts,
-            "created_at": job.created_at,
-            "started_at": job.started_at,
-            "completed_at": job.completed_at,
-            "cancel_requested_at": job.cancel_requested_at,
-            "run_at": job.run_at,
-            "parent_id": job.parent_id,
-            "batch_id": job.batch_id,
-            "retry_of": job.retry_of,
-            "retries": job.retries or (),
-            "urls": {
-                "job": url,
-                "attempts": f"{url}/attempts",
-                "cancel": f"{url}/cancel",
-                "retry": f"{url}/retry",
-            },
-        }
-    )
+    return {
+        **dict(zip(job._fields, job, strict=True)),
+        "progress": progress,
+        "retries": job.retries or (),
+        "urls": {
+            "job": url,
+            "attempts": f"{url}/attempts",
+            "cancel": f"{url}/cancel",
+            "retry": f"{url}/retry",
+        },
+    }
 
 
 def job_url(job_id: UUID) -> str:

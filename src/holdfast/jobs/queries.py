@@ -1,8 +1,9 @@
 """Every read of jobs. Functions take a sync `Session`; nothing here writes or locks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,7 @@ def _shown(job: type[Job]) -> Select[*tuple[Any, ...]]:
         job.progress,
         job.result,
         job.error,
-        job.metadata_.label("metadata_"),
+        job.metadata_.label("metadata"),
         job.attempt,
         job.max_attempts,
         job.created_at,
@@ -76,60 +77,82 @@ def _shown(job: type[Job]) -> Select[*tuple[Any, ...]]:
 SHOWN_JOB = _shown(Job).where(Job.id == bindparam("job_id"))
 
 
-def list_jobs(
-    session: Session, where: JobFilter, *, limit: int, before: UUID | None = None, after: UUID | None = None
-) -> Sequence[Row[Any]]:
-    """What may be shown of jobs, from the newest to the oldest, `limit` at most.
+@dataclass(frozen=True)
+class Page:
+    """A page of the jobs that a filter lets through, from the newest to the oldest, `limit` at most.
 
     Ids sort by time, so they are the keyset: `before` continues with jobs older than that id (the next
     page), `after` gives the page of newer ones that ends just before it.
     """
-    job = _family(where)
-    query = _shown(job).where(*_conditions(job, where)).order_by(job.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(job.id < before)
-    if after is not None:
-        newer = query.where(job.id > after).order_by(None).order_by(job.id)
-        return list(reversed(session.execute(newer).all()))
-    return session.execute(query).all()
+
+    where: JobFilter
+    limit: int
+    before: UUID | None = None
+    after: UUID | None = None
+
+    def query(self) -> tuple[Select[*tuple[Any, ...]], dict[str, Any]]:
+        """The statement, and what it is given. With `after` its rows come from the oldest to the newest."""
+        values = {**vars(self.where), "limit": self.limit, "before": self.before, "after": self.after}
+        given = {name: value for name, value in values.items() if value is not None}
+        return _page(frozenset(given), is_retried=given.pop("was_retried", None)), given
+
+    def in_order(self, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+        """The rows of the query, from the newest to the oldest."""
+        return rows if self.after is None else rows[::-1]
 
 
-def _family(where: JobFilter) -> type[Job]:
+def list_jobs(session: Session, page: Page) -> Sequence[Row[Any]]:
+    """What may be shown of the jobs on a page."""
+    return page.in_order(session.execute(*page.query()).all())
+
+
+@lru_cache(maxsize=100)
+def _page(given: frozenset[str], *, is_retried: bool | None) -> Select[*tuple[Any, ...]]:
+    """A page narrowed by what is given, under these names.
+
+    Kept, as making one takes longer than PostgreSQL takes to answer it; few are asked for again and again.
+    """
+    job = _family(given)
+    query = _shown(job).where(*_conditions(job, given, is_retried=is_retried)).limit(bindparam("limit"))
+    if "before" in given:
+        query = query.where(job.id < bindparam("before"))
+    if "after" in given:
+        return query.where(job.id > bindparam("after")).order_by(job.id)
+    return query.order_by(job.id.desc())
+
+
+def _family(given: Collection[str]) -> type[Job]:
     """The jobs to choose from: those of the batch or parent, read as a whole, or all.
 
     Without a fence the planner goes through all jobs from the newest on until it has met enough of them,
     which for an old one are all that there are.
     """
-    family = select(Job)
-    if where.batch_id is not None:
-        family = family.where(Job.batch_id == where.batch_id)
-    if where.parent_id is not None:
-        family = family.where(Job.parent_id == where.parent_id)
-    return Job if family.whereclause is None else aliased(Job, family.offset(0).subquery("family"))
+    families = [Job.batch_id, Job.parent_id]
+    conditions = [column == bindparam(column.key) for column in families if column.key in given]
+    if not conditions:
+        return Job
+    return aliased(Job, select(Job).where(*conditions).offset(0).subquery("family"))
 
 
-def _conditions(job: type[Job], where: JobFilter) -> Iterator[ColumnElement[bool]]:
-    for column, value in (
-        (job.owner_id, where.owner_id),
-        (job.status, where.status),
-        (job.task, where.task),
-        (job.queue, where.queue),
-    ):
-        if value is not None:
-            yield column == value
-    if where.error is not None:
+def _conditions(
+    job: type[Job], given: Collection[str], *, is_retried: bool | None
+) -> Iterator[ColumnElement[bool]]:
+    for column in (job.owner_id, job.status, job.task, job.queue):
+        if column.key in given:
+            yield column == bindparam(column.key)
+    if "error" in given:
         # The status, so that the jobs that have failed are looked through and not all of them.
         yield job.status == JobStatus.FAILED
-        yield job.error["code"].as_string() == where.error
-    if where.was_retried is not None:
-        is_retried = select(_retry.id).where(_retry.retry_of == job.id).exists()
-        yield is_retried if where.was_retried else ~is_retried
-    if where.created_after is not None:
-        yield job.created_at >= where.created_after
-    if where.created_before is not None:
-        yield job.created_at < where.created_before
-    if where.completed_after is not None:
-        yield job.completed_at >= where.completed_after
+        yield job.error["code"].as_string() == bindparam("error")
+    if is_retried is not None:
+        retried = select(_retry.id).where(_retry.retry_of == job.id).exists()
+        yield retried if is_retried else ~retried
+    if "created_after" in given:
+        yield job.created_at >= bindparam("created_after")
+    if "created_before" in given:
+        yield job.created_at < bindparam("created_before")
+    if "completed_after" in given:
+        yield job.completed_at >= bindparam("completed_after")
 
 
 def list_attempts(session: Session, job_id: UUID) -> Sequence[Attempt]:
