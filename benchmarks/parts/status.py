@@ -160,7 +160,8 @@ def _add_jobs(own: Bed) -> tuple[list[UUID], list[UUID]]:
     """Jobs as ingestion leaves them: some completed with a result, some under way with live progress."""
     now = datetime.now(UTC)
     ended = {"status": JobStatus.COMPLETED, "result": RESULT, "completed_at": now}
-    lease = {"worker": f"benchmark:{os.getpid()}", "lease_expires_at": now + timedelta(days=1)}
+    worker = {"worker": "benchmark", "process": os.getpid()}
+    lease = {**worker, "lease_expires_at": now + timedelta(days=1)}
     running = {"status": JobStatus.PROCESSING, "progress": _progress(10), **lease}
     completed = [_job(own, now, **ended) for _ in range(JOBS)]
     processing = [_job(own, now, **running) for _ in range(JOBS)]
