@@ -11,7 +11,9 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.figures import Figures, Size
 
-PARTS = ("demo", "ingest", "start", "status", "memory", "cost", "retention")
+OWN = ("demo", "ingest", "start", "status", "memory", "cost", "retention")
+BESIDE_PEERS = ("waiting", "throughput", "latency")
+PARTS = (*OWN, *BESIDE_PEERS)
 RESULTS = Path(__file__).parent / "results"
 # What a developer has set is not what is measured.
 CONFIGURATION = ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT")

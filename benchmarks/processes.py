@@ -42,10 +42,15 @@ def reaped_seconds(process: psutil.Process) -> float:
 
 
 class Peaks:
-    """The highest sums of resident memory that were seen, by name. Shared pages count in each process."""
+    """The highest sums of memory that were seen, by name: resident memory, unless another size is given."""
 
-    def __init__(self, groups: Mapping[str, Callable[[], list[psutil.Process]]]) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, Callable[[], list[psutil.Process]]],
+        size: Callable[[psutil.Process], int] | None = None,
+    ) -> None:
         self._groups = groups
+        self._size = size or resident
         self.bytes = dict.fromkeys(groups, 0)
         self.one_process = dict.fromkeys(groups, 0)
         self._ended = threading.Event()
@@ -64,16 +69,26 @@ class Peaks:
     def _run(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
             for name, processes in self._groups.items():
-                sizes = [size for process in processes() if (size := _size(process))]
+                sizes = [size for process in processes() if (size := self._size(process))]
                 self.bytes[name] = max(self.bytes[name], sum(sizes))
                 self.one_process[name] = max([self.one_process[name], *sizes])
 
 
-def _size(process: psutil.Process) -> int:
+def resident(process: psutil.Process) -> int:
+    """A process's resident memory; pages that it shares with others count in each of them."""
     try:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
+
+
+def pss(process: psutil.Process) -> int:
+    """A process's memory with its part of the pages that it shares, so that a sum counts each page once."""
+    try:
+        lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _own_and_reaped(process: psutil.Process) -> float:
