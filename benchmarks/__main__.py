@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.figures import Figures, Size
 
-OWN = ("demo", "ingest", "start", "status", "memory", "cost", "retention")
+OWN = ("demo", "ingest", "start", "status", "memory", "cost", "retention", "growth")
 BESIDE_PEERS = ("waiting", "throughput", "latency")
 PARTS = (*OWN, *BESIDE_PEERS)
 RESULTS = Path(__file__).parent / "results"

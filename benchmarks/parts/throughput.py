@@ -79,7 +79,8 @@ def _tell_kept(name: str, kept: Kept, figures: Figures) -> None:
     figures.show(
         f"{name}: durable",
         f"{'yes' if kept.is_durable else 'no'}: jobs in {kept.record}; Valkey's memory lost: "
-        f"{kept.broker_lost}; worker killed: {kept.worker_killed}; result: {kept.result}; history: {kept.history}",
+        f"{kept.broker_lost}; worker killed: {kept.worker_killed}; result: {kept.result}; "
+        f"history: {kept.history}",
     )
 
 
