@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.figures import Figures, Size
+from benchmarks.plots import picture
 
 OWN = ("demo", "ingest", "start", "status", "memory", "cost", "retention", "growth")
 BESIDE_PEERS = ("waiting", "throughput", "latency")
@@ -41,15 +42,21 @@ def _run(part: str, size: Size, output: Path | None) -> None:
     surroundings["seconds"] = round(time.monotonic() - started, 1)
     if output is not None:
         report.write_part(output, part, surroundings, figures)
+        picture.draw(output, part)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it works")
-    parser.add_argument("--output", type=Path, help="folder for results; benchmarks/results unless quick")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for results; benchmarks/results unless quick or ONLY some contenders run",
+    )
     asked = parser.parse_args()
-    if asked.output is None and not asked.quick:
+    # Results of some contenders do not take the place of those of all.
+    if asked.output is None and not asked.quick and not os.environ.get("ONLY"):
         asked.output = RESULTS
     return asked
 

@@ -42,16 +42,17 @@ def write_table(folder: Path, parts: Sequence[str]) -> None:
     for part in parts:
         path = folder / f"{part}.json"
         if path.exists():
-            sections += ["", *_section(json.loads(path.read_text()))]
+            sections += ["", *section(folder, json.loads(path.read_text()))]
     (folder / "RESULTS.md").write_text("\n".join(sections) + "\n")
 
 
-def _section(result: dict[str, Any]) -> list[str]:
+def section(folder: Path, result: dict[str, Any]) -> list[str]:
     machine = result["machine"]
     about = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     return [
         f"## {result['part']}",
         "",
+        *_picture(folder, result["part"]),
         *_rows(result["figures"]),
         "",
         f"`{result['command']}`, {result['date']}, {result['seconds']:.0f} s; {machine['cores']} cores of "
@@ -60,6 +61,10 @@ def _section(result: dict[str, Any]) -> list[str]:
         "",
         f"{about}.",
     ]
+
+
+def _picture(folder: Path, part: str) -> list[str]:
+    return [f"![{part}]({part}.svg)", ""] if (folder / f"{part}.svg").exists() else []
 
 
 def _rows(figures: Sequence[dict[str, str]]) -> list[str]:

@@ -36,7 +36,7 @@ def main() -> None:
     if not asked.quick:
         report.write_part(RESULTS, "chaos", surroundings, figures)
         written = json.loads((RESULTS / "chaos.json").read_text())
-        (RESULTS / "chaos.md").write_text("\n".join(report._section(written)) + "\n")
+        (RESULTS / "chaos.md").write_text("\n".join(report.section(RESULTS, written)) + "\n")
 
 
 def _everything(figures: Figures, size: str, seed: int) -> None:
