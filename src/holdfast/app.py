@@ -234,6 +234,8 @@ class Holdfast:
             redis_url=required(self.urls.redis_url),
             broker_url=None if broker is None else broker.get_secret_value(),
             key_prefix=self.settings.key_prefix,
+            threads=self.settings.worker_threads,
+            processes=self.settings.worker_processes,
         )
 
     def _progress_writer(self) -> ProgressWriter:

@@ -46,6 +46,16 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(15, gt=0, description="How long a job is safe after its last heartbeat.")
 
+    worker_threads: int = Field(
+        32, ge=1, description="Jobs of `def` tasks that a worker runs at a time, in threads."
+    )
+    worker_processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes of a worker for tasks that compute, such as ingestion; one per processor if "
+        "unset, 8 at most.",
+    )
+
     retention_days: int = Field(
         30, ge=0, description="How long finished jobs are kept, and uploads nobody needs; 0 for ever."
     )

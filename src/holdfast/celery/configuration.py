@@ -22,11 +22,14 @@ class CelerySettings:
         redis_url: the result backend, and the broker unless another is named.
         broker_url: another broker, such as `amqp://`.
         key_prefix: prefix of every key Celery writes to Redis.
+        threads, processes: those of the asyncio pool; its own defaults if not given.
     """
 
     redis_url: str = field(repr=False)
     broker_url: str | None = field(repr=False)
     key_prefix: str
+    threads: int | None = None
+    processes: int | None = None
 
 
 def configuration(settings: CelerySettings) -> dict[str, Any]:
@@ -66,6 +69,8 @@ def configuration(settings: CelerySettings) -> dict[str, Any]:
         "worker_lost_wait": 1,
         "task_track_started": True,
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.2, "interval_max": 0.5},
+        "asyncio_pool_threads": settings.threads,
+        "asyncio_pool_processes": settings.processes,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": False,
         "worker_send_task_events": True,

@@ -69,7 +69,12 @@ class Documents:
             lambda: Ingestion(holdfast.database, storage, self._embedder.get(), limits)
         )
         register = holdfast.task(
-            name=library.INGEST_TASK, retries=3, retry_delay=10, backoff="exponential", jitter=True
+            name=library.INGEST_TASK,
+            retries=3,
+            retry_delay=10,
+            backoff="exponential",
+            jitter=True,
+            cpu_bound=True,
         )
         self.ingest_document = register(self._ingest_document)
         self.index_vectors = holdfast.task(name=INDEX_TASK, retries=30)(self._index_vectors)

@@ -25,8 +25,12 @@ from holdfast.jobs.loop import process_loop
 
 log = logging.getLogger(__name__)
 
-# `def` tasks that run at a time, at most: threads cost memory, and take turns anyway.
-MAX_THREADS = 32
+# `def` tasks that run at a time, unless Celery's setting `asyncio_pool_threads` says otherwise: threads cost
+# memory, and take turns anyway.
+THREADS = 32
+# Tasks that compute, unless `asyncio_pool_processes` says otherwise: as many as there are processors, and no
+# more than this, as a container that may use two of sixty-four sees them all.
+MAX_PROCESSES = 8
 # Between two looks at the memory of the worker, in ended calls.
 MEMORY_EVERY = 20
 COLD_SECONDS = 2.0
@@ -36,7 +40,8 @@ class AsyncioPool(BasePool):
     """Runs coroutines on one event loop, plain functions in threads, and what computes in processes.
 
     `limit`, the worker's `-c`, is how many calls run at a time, whatever their kind; of plain functions 32 at
-    most, of tasks with `cpu_bound=True` as many as there are processors. What Celery calls the limits of a
+    most (Celery's setting `asyncio_pool_threads`), of tasks with `cpu_bound=True` as many as there are
+    processors (`asyncio_pool_processes`). What Celery calls the limits of a
     child, `--max-tasks-per-child` and `--max-memory-per-child`, are those of the worker: it then drains and
     ends, and its supervisor starts another.
 
@@ -66,11 +71,14 @@ class AsyncioPool(BasePool):
         self.has_no_message: Callable[[PoolCall], bool] = lambda _call: False
 
     def _lanes_for(self, limit: int) -> dict[str, Lane]:
+        settings: Mapping[str, Any] = {} if self.app is None else self.app.conf
+        self._threads = settings.get("asyncio_pool_threads") or THREADS
+        processes = settings.get("asyncio_pool_processes") or min(os.cpu_count() or 1, MAX_PROCESSES)
         return {
             "task": Lane(limit, self._run_itself),
             "coroutine": Lane(limit, self._run_coroutine),
-            "thread": Lane(min(limit, MAX_THREADS), self._run_in_thread),
-            "process": Lane(min(limit, os.cpu_count() or 1), self._run_in_process),
+            "thread": Lane(min(limit, self._threads), self._run_in_thread),
+            "process": Lane(min(limit, processes), self._run_in_process),
         }
 
     def on_start(self) -> None:
@@ -256,7 +264,7 @@ class AsyncioPool(BasePool):
 
         def resize() -> None:
             self._lanes.limit = limit
-            for name, most in (("task", limit), ("coroutine", limit), ("thread", MAX_THREADS)):
+            for name, most in (("task", limit), ("coroutine", limit), ("thread", self._threads)):
                 self._lanes.lanes[name].limit = min(limit, most)
             self._start_ready()
 
