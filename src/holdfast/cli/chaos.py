@@ -31,7 +31,7 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="What faults and times are drawn from.")] = None,
     workers: Annotated[int, typer.Option(min=2, help="Worker processes.")] = 3,
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs in flight.")] = 2,
-    pool: Annotated[str, typer.Option("--pool", "-P", help="prefork, threads or solo.")] = "prefork",
+    pool: Annotated[str, typer.Option("--pool", "-P", help="asyncio, prefork, threads or solo.")] = "prefork",
     patience: Annotated[float, typer.Option(help="Seconds for the jobs to end after the faults.")] = 180,
     keep: Annotated[bool, typer.Option(help="Leave the folder with the logs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
