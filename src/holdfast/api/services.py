@@ -48,9 +48,9 @@ def documents_of(connection: HTTPConnection) -> Documents:
 
 @asynccontextmanager
 async def connected(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A connection for single statements, without what a session costs: for the hottest read."""
-    async with database.async_engine.connect() as connection:
-        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+    """A connection for single statements, each its own transaction, without what a session costs."""
+    async with database.async_statements.connect() as connection:
+        yield connection
 
 
 @asynccontextmanager

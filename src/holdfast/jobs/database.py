@@ -43,6 +43,9 @@ class Database:
         self._silence_seconds = silence_seconds
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
         self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
+        self._async_statements = PerProcess(
+            lambda: self.async_engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
 
     @property
     def engine(self) -> Engine:
@@ -53,6 +56,11 @@ class Database:
     def async_engine(self) -> AsyncEngine:
         """The async engine of this process; used on one event loop only."""
         return self._async.get()
+
+    @property
+    def async_statements(self) -> AsyncEngine:
+        """The async engine, with connections on which each statement is its own transaction."""
+        return self._async_statements.get()
 
     @property
     def url(self) -> str:
@@ -95,6 +103,7 @@ class Database:
 
     async def aclose(self) -> None:
         """Close both pools; on the event loop the async one was used on."""
+        self._async_statements.take()
         engine = self._async.take()
         if engine is not None:
             await engine.dispose()
