@@ -1,21 +1,24 @@
-"""What status reads are measured against: FastAPI endpoints that do the least that shows the same row.
+"""What reads and submission are measured against: FastAPI endpoints that do the least for the same answer.
 
-`/bare/...`: one SELECT in autocommit, nothing but that on the wire, and a response model. No key, no owner,
-no ETag. `/usual/...`: as FastAPI's and SQLAlchemy's documentation would have it, an `AsyncSession` as a
-dependency and an ORM object. Both read through the same kind of engine as Holdfast, with the same options.
+`/bare...`: one SELECT in autocommit, or one INSERT and its COMMIT, and models of request and response. No
+key, no owner, no ETag. `/usual...`: as FastAPI's and SQLAlchemy's documentation would have it, an
+`AsyncSession` as a dependency and an ORM object. Both use the same kind of engine as Holdfast, with the same
+options; what they are given they write into a table of their own that has one index.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import DateTime, func, insert, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from holdfast.jobs.database import Database
 from holdfast.jobs.models import Job
@@ -24,6 +27,49 @@ from holdfast.states import JobStatus
 database = Database(lambda: os.environ["DATABASE_URL"])
 table = Job.__table__
 PAGE = 20
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Submitted(Base):
+    """Work that was asked for, as an application would note it down."""
+
+    __tablename__ = "submitted"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    task: Mapped[str]
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    status: Mapped[str] = mapped_column(default="queued")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Arguments(BaseModel):
+    """What the task takes; that of `benchmarks.submitted_app` takes the same."""
+
+    document_id: UUID
+    wall: int
+    colours: list[str] = []
+
+
+class SubmitRequest(BaseModel):
+    task: str
+    args: Arguments
+
+
+class ManyRequest(BaseModel):
+    task: str
+    jobs: list[Arguments]
+
+
+class Accepted(BaseModel):
+    job_id: UUID
+    status: str = "queued"
+
+
+class ManyAccepted(BaseModel):
+    job_ids: list[UUID]
 
 
 class JobRow(BaseModel):
@@ -52,6 +98,16 @@ SHOWN = [
     table.c.metadata.label("metadata_") if name == "metadata_" else table.c[name]
     for name in JobRow.model_fields
 ]
+
+
+INSERT = insert(Submitted)
+
+
+def rows_of(task: str, jobs: Sequence[Arguments]) -> list[dict[str, Any]]:
+    """Rows of `Submitted`, for one INSERT of them all."""
+    return [
+        {"id": uuid4(), "task": task, "args": job.model_dump(mode="json"), "status": "queued"} for job in jobs
+    ]
 
 
 @cache
@@ -102,3 +158,28 @@ async def usual(job_id: UUID, session: Session) -> JobRow:
 async def usual_list(owner_id: UUID, session: Session) -> list[JobRow]:
     query = select(Job).where(Job.owner_id == owner_id).order_by(Job.id.desc()).limit(PAGE)
     return (await session.scalars(query)).all()
+
+
+@app.post("/bare", status_code=202)
+async def bare_submit(body: SubmitRequest) -> Accepted:
+    job_id = uuid4()
+    values = {"id": job_id, "task": body.task, "args": body.args.model_dump(mode="json"), "status": "queued"}
+    async with database.async_engine.begin() as connection:
+        await connection.execute(INSERT, values)
+    return Accepted(job_id=job_id)
+
+
+@app.post("/usual", status_code=202)
+async def usual_submit(body: SubmitRequest, session: Session) -> Accepted:
+    job = Submitted(task=body.task, args=body.args.model_dump(mode="json"))
+    session.add(job)
+    await session.commit()
+    return Accepted(job_id=job.id)
+
+
+@app.post("/bare/many", status_code=202)
+async def bare_submit_many(body: ManyRequest) -> ManyAccepted:
+    rows = rows_of(body.task, body.jobs)
+    async with database.async_engine.begin() as connection:
+        await connection.execute(INSERT, rows)
+    return ManyAccepted(job_ids=[row["id"] for row in rows])

@@ -1,11 +1,14 @@
 -- wrk asks for the lines of the file PATHS in turn, each connection group from another one on, and prints JSON.
+-- With BODY they are POSTs.
 local paths = {}
 for line in io.lines(os.getenv("PATHS")) do paths[#paths + 1] = line end
 local next_path = 0
+local body = os.getenv("BODY")
+if body then wrk.headers["Content-Type"] = "application/json" end
 
 function request()
   next_path = next_path % #paths + 1
-  return wrk.format("GET", paths[next_path])
+  return wrk.format(body and "POST" or "GET", paths[next_path], nil, body)
 end
 
 function done(summary, latency, requests)

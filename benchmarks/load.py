@@ -25,17 +25,28 @@ class Load:
     client_cpu: float
 
 
-def load(url: str, paths: Path, headers: Mapping[str, str], *, connections: int, seconds: float) -> Load:
+def load(
+    url: str,
+    paths: Path,
+    headers: Mapping[str, str],
+    *,
+    connections: int,
+    seconds: float,
+    body: str | None = None,
+) -> Load:
     """Ask for the paths, a line each in a file, over as many connections, without a pause.
+
+    With a body, JSON on one line, they are POSTs.
 
     Raises:
         RuntimeError: the client failed.
     """
     command = _wrk(url, headers, connections, seconds) or _own(url, headers, connections, seconds)
+    given = {"PATHS": str(paths), **({} if body is None else {"BODY": body})}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         command,
-        env=os.environ | {"PATHS": str(paths)},
+        env=os.environ | given,
         capture_output=True,
         text=True,
         timeout=seconds + 30,

@@ -1,6 +1,7 @@
 """A small HTTP client for load: prebuilt requests over kept connections, no more parsing than it takes.
 
-`python socket_client.py URL HEADERS CONNECTIONS SECONDS`, with the paths in the file that PATHS names.
+`python socket_client.py URL HEADERS CONNECTIONS SECONDS`, with the paths in the file that PATHS names. With
+BODY in the environment, JSON, they are POSTs.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+BODY = os.environ.get("BODY")
 
 
 class Connection(asyncio.Protocol):
@@ -54,8 +57,11 @@ async def run(
 ) -> dict[str, float]:
     parts = urlsplit(url)
     rest = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    method, body = ("GET", "") if BODY is None else ("POST", BODY)
+    if BODY is not None:
+        rest += f"Content-Type: application/json\r\nContent-Length: {len(body.encode())}\r\n"
     requests = itertools.cycle(
-        f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{rest}\r\n".encode() for path in paths
+        f"{method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{rest}\r\n{body}".encode() for path in paths
     )
     latencies: list[float] = []
     errors: list[bytes] = []
