@@ -259,6 +259,29 @@ def test_first_of_many_jobs_are_not_sorted_out_before_the_table_is_analyzed(admi
         engine.dispose()
 
 
+def test_jobs_that_were_sent_are_counted_without_reading_a_table_with_many_queued(admin, engines, template):
+    with copied_database(admin, engines.database_url, template) as url:
+        engine = create_engine(url)
+        with Session(engine) as session:
+            finish_many(session, [make_owner(session)[0].id])
+            session.execute(
+                text(
+                    "INSERT INTO holdfast.jobs (id, task, queue, priority, args, max_attempts)"
+                    " SELECT gen_random_uuid(), 'work', 'default', 5, '{}', 4 FROM generate_series(1, 10000)"
+                )
+            )
+            session.execute(text("ANALYZE holdfast.jobs"))
+            session.commit()
+            plan = plan_of(
+                session,
+                lambda s: waiting.sent_backlog(s, "default", limit=20_000),
+                after=lambda s: sending.lock_queue(s, "default"),
+            )
+        engine.dispose()
+    assert "jobs_sent_idx" in {node.get("Index Name") for node in plan}
+    assert "Seq Scan" not in {node["Node Type"] for node in plan}
+
+
 def some_job(session, status):
     query = text("SELECT id FROM holdfast.jobs WHERE status = :status LIMIT 1")
     return session.execute(query, {"status": status}).scalar_one()

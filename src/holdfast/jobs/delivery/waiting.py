@@ -77,7 +77,9 @@ def due_shelves(session: Session) -> list[Shelf]:
 def sent_backlog(session: Session, queue: str, *, limit: int) -> Backlog:
     """The queue's jobs that were sent and have not started, as if each had its message; `limit` at most."""
     sent = select(Job.priority).where(IS_QUEUED, Job.queue == queue, Job.sent_at.is_not(None))
-    counted = sent.limit(limit).subquery()
+    # In the order of the index: the planner takes nearly all queued jobs for sent, as the finished ones were,
+    # and would rather read the whole table until it has found as many as it may.
+    counted = sent.order_by(Job.sent_at).limit(limit).subquery()
     query = select(counted.c.priority, func.count()).group_by(counted.c.priority)
     return Backlog(dict(session.execute(query).all()))
 
