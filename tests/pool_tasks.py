@@ -137,6 +137,12 @@ def at_gate_in_process(name):
     return os.getpid()
 
 
+@app.task(bind=True)
+async def double(self, x):
+    await asyncio.sleep(0)
+    return [self.name, current_task.name, 2 * x]
+
+
 @app.task(acks_late=False)
 async def at_gate_acknowledged(name):
     await arrive(name)

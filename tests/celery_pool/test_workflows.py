@@ -25,9 +25,24 @@ def test_links_are_called(common, gate):
     common.await_lines(f"{gate}.done")
 
 
-def test_errbacks_are_called(common):
-    result = common.send("fail", "ValueError", link_error=common.signature("hear_of"))
-    assert common.await_lines(f"{result.id}.errback") == ["ValueError"]
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("fail", ("ValueError",), "ValueError"),
+        ("fail_in_thread", ("SystemExit",), "WorkerLostError"),
+        ("add_all", (1,), "TypeError"),
+        ("ignore_everything", (), "TimeLimitExceeded"),
+    ],
+)
+def test_async_errbacks_are_called(common, name, arguments, error):
+    result = common.send(name, *arguments, link_error=common.signature("hear_of"))
+    assert common.await_lines(f"{result.id}.errback") == [error]
+
+
+def test_an_async_task_can_be_mapped(common):
+    mapped = common.celery.signature("celery.map", args=(common.signature("double"), [1, 2, 3]))
+    name = "pool_tasks.double"
+    assert common.get(mapped.apply_async()) == [[name, name, 2], [name, name, 4], [name, name, 6]]
 
 
 def test_a_task_can_be_replaced(common):

@@ -7,6 +7,7 @@ other tracers use the thread meanwhile. What a tracer waits for itself, such as 
 for in its thread, and not on the event loop.
 """
 
+import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
@@ -30,8 +31,9 @@ THREADS = 4
 def await_in_tracer(task: Task[Any, Any], loop: LoopThread) -> bool:
     """Have a task's coroutines awaited where a tracer of this pool calls it; `False`: it has none.
 
-    By a `run` of its own, as Celery does for `autoretry_for`, whose `run` calls this one. Called by anybody
-    else, it gives the coroutine.
+    By a `run` of its own, as Celery does for `autoretry_for`, whose `run` calls this one. Where Celery calls
+    the task in another thread, as an errback or for each item of `map`, that waits for it. Called where an
+    event loop runs, it gives the coroutine.
     """
     name = "_orig_run" if hasattr(task, "_orig_run") else "run"
     function = getattr(task, name)
@@ -43,12 +45,23 @@ def await_in_tracer(task: Task[Any, Any], loop: LoopThread) -> bool:
     @wraps(function)
     def run(*args: object, **kwargs: object) -> object:
         given, tracing = function(*args, **kwargs), getcurrent()
-        if isinstance(tracing, Tracing) and inspect.iscoroutine(given):
+        if not inspect.iscoroutine(given) or _runs_a_loop():
+            return given
+        if isinstance(tracing, Tracing):
             return tracing.wait_for(given, task, loop)
-        return given
+        call = PoolCall(function, (task.name, task.request.id), {})
+        return loop.submit(Body(given, task, call).wait()).result()
 
     run.is_awaited_in_tracer = True  # type: ignore[attr-defined]
     setattr(task, name, run)
+    return True
+
+
+def _runs_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
     return True
 
 
