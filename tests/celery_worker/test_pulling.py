@@ -148,3 +148,16 @@ def test_worker_of_another_pool_is_sent_its_share(start_worker, insert_jobs, cou
 
     assert count("attempt > 1") == 0
     assert count("sent_at IS NOT NULL") > 0
+
+
+def test_worker_that_has_done_its_share_drains_and_ends(start_worker, enqueue, await_status, count):
+    worker = start_worker("--max-tasks-per-child=20", pool="asyncio", concurrency=10)
+    jobs = [enqueue("where") for _ in range(25)]
+    assert worker.wait(60) == 0
+
+    assert count("status = 'completed'") >= 20
+    assert count("status = 'processing' OR crashes > 0") == 0
+    assert "to be started anew, as it has run 20 tasks" in worker.log
+    start_worker(pool="asyncio")
+    for job_id in jobs:
+        await_status(job_id, "completed")

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(envvar="PORT", help="Port to listen on.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs in flight.")]
+MaxJobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Jobs after which the worker, or a child of prefork, makes way for another."),
+]
+MaxMemory = Annotated[
+    int | None, typer.Option(min=1, help="The same when it takes so many megabytes; for code that leaks.")
+]
 App = Annotated[str | None, typer.Option(help="The Holdfast to run, as module:attribute.")]
 
 
@@ -52,6 +59,8 @@ def worker(
     app: App = None,
     concurrency: Concurrency = 100,
     pool: Annotated[Pool, typer.Option("--pool", "-P", help="How jobs run side by side.")] = Pool.ASYNCIO,
+    max_jobs: MaxJobs = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Run a worker. Further options go to `celery worker`, such as `-Q queue` or `--hostname name`."""
     celery = load_holdfast(app).celery
@@ -59,6 +68,10 @@ def worker(
     # Celery's option knows its own pools only, and leaves the choice to this where it is not given.
     celery.conf.worker_pool = pool.target
     arguments = ["worker", f"--concurrency={concurrency}", f"--loglevel={level}"]
+    if max_jobs is not None:
+        arguments.append(f"--max-tasks-per-child={max_jobs}")
+    if max_memory is not None:
+        arguments.append(f"--max-memory-per-child={max_memory * 1_000}")
     celery.worker_main([*arguments, *context.args])
 
 
