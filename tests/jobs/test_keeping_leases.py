@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -160,6 +161,20 @@ def test_process_of_this_machine_that_runs_is_not_taken_for_dead(session, make_k
     assert keeper.beat() == []
     os.kill(child, signal.SIGKILL)
     wait_for(lambda: keeper.beat() == [claim.id], "the rescue")
+
+
+def test_process_of_this_machine_that_is_gone_is_dead_before_it_is_silent(session, make_keeper, child):
+    claim = start_job(session, worker="killed", process=os.getpid())
+    killed = make_keeper(Worker("killed", SOON), host=socket.gethostname(), pid=child)
+    killed.beat()
+    keeper = make_keeper()
+    assert keeper.beat() == []
+    os.kill(child, signal.SIGKILL)
+    killed.close()
+
+    began = time.monotonic()
+    wait_for(lambda: keeper.beat() == [claim.id], "the rescue")
+    assert time.monotonic() - began < ME.silence.total_seconds()
 
 
 def test_worker_that_was_taken_for_dead_comes_back_under_a_lock_of_its_own(session, make_keeper):

@@ -130,7 +130,8 @@ class Keeper:
         with session.begin():
             if not workers.has_settled(session, self._worker.settling):
                 return []
-            silent = workers.silent_workers(session, silence=self._worker.silence)
+            # Of those of this machine the processes tell, so that nobody has to wait for their word.
+            silent = workers.silent_workers(session, silence=self._worker.silence, here=socket.gethostname())
             dead = [worker.name for worker in silent if not _is_alive_here(worker)]
             rescued = leases.rescue_expired(session, limit=BATCH)
             if dead:

@@ -20,7 +20,7 @@ _workers = cast("Table", WorkerRow.__table__)
 _HAS_SETTLED = text("SELECT now() - pg_postmaster_start_time() > CAST(:settling AS interval)")
 _SILENT = text("""
     SELECT name, host, pid FROM holdfast.workers
-    WHERE heartbeat_at < now() - CAST(:silence AS interval) AND id NOT IN (
+    WHERE (heartbeat_at < now() - CAST(:silence AS interval) OR host = :here) AND id NOT IN (
         SELECT objid::bigint FROM pg_locks
         WHERE locktype = 'advisory' AND classid = CAST(:key AS oid) AND objsubid = 2 AND granted
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -182,9 +182,10 @@ def has_settled(session: Session, settling: timedelta) -> bool:
     return bool(session.execute(_HAS_SETTLED, {"settling": settling}).scalar_one())
 
 
-def silent_workers(session: Session, *, silence: timedelta) -> list[SilentWorker]:
-    """Workers without a connection that have said nothing for `silence`."""
-    return [SilentWorker(*row) for row in session.execute(_SILENT, {"silence": silence, "key": WORKER_LOCK})]
+def silent_workers(session: Session, *, silence: timedelta, here: str | None = None) -> list[SilentWorker]:
+    """Workers without a connection that have said nothing for `silence`; those of the host `here` at once."""
+    given = {"silence": silence, "here": here, "key": WORKER_LOCK}
+    return [SilentWorker(*row) for row in session.execute(_SILENT, given)]
 
 
 def remove(session: Session, names: Collection[str]) -> None:
