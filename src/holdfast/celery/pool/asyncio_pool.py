@@ -279,6 +279,11 @@ class AsyncioPool(BasePool):
         """Whether the processes came up."""
         return self._processes is None or bool(self._processes.pool.did_start_ok())
 
+    def maintain_pool(self, *_args: object, **_kwargs: object) -> None:
+        """Replace processes that have died."""
+        if self._processes is not None:
+            self._processes.pool.maintain_pool()
+
     def flush(self) -> None:
         """Forget what waits, after the connection was lost: the broker delivers it again.
 
