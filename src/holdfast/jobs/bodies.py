@@ -5,7 +5,6 @@ import concurrent.futures
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import StaleAttempt
@@ -40,42 +39,49 @@ class LoopBody:
     """A coroutine, which is cancelled; one that does not leave is left to itself when its job is gone.
 
     Args:
-        loop: where it runs.
         name: of its asyncio task.
     """
 
-    def __init__(self, loop: LoopThread, name: str = "") -> None:
-        self._loop = loop
+    def __init__(self, name: str = "") -> None:
         self._name = name
-        self._left: concurrent.futures.Future[object] = concurrent.futures.Future()
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.CancelledError | None = None
+        self._abandon: Callable[[], object] = _nothing
         self._is_stopped = False
         self._stopped_at = 0.0
 
-    def run(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        """Run it on the loop, wait for it, and give what it returns; raises what it raises.
+    def run_on(self, loop: LoopThread, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """Run it on the loop, wait for it in this thread, and give what it returns; raises what it raises.
 
         Raises:
             StaleAttempt: it did not leave in time, and its job is gone.
         """
-        running = self._loop.submit(self._await(coroutine))
-        running.add_done_callback(self._hand_on)
+        running = loop.submit(self.run(coroutine))
         try:
-            return self._left.result()
+            return running.result()
+        except concurrent.futures.CancelledError as error:
+            raise self._cancelled or error from None
         finally:
             # What is raised here, and not by the task, is a time limit; the task must not outlive it.
             running.cancel()
 
-    async def run_here(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        """As `run`, for code on the loop itself."""
+    async def run(self, coroutine: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """As `run_on`, for code on the loop itself."""
+        loop = asyncio.get_running_loop()
         running = asyncio.ensure_future(self._await(coroutine))
-        left = asyncio.wrap_future(self._left)
-        running.add_done_callback(self._hand_on)
+        left: asyncio.Future[None] = loop.create_future()
+        running.add_done_callback(lambda _: _set(left))
+        self._abandon = lambda: loop.call_soon_threadsafe(_set, left)
         try:
-            return await left
+            await left
         finally:
             running.cancel()
+        if not running.done():
+            raise StaleAttempt
+        if running.cancelled():
+            # A future forgets with what, and thereby where, it was cancelled.
+            raise self._cancelled or asyncio.CancelledError
+        return running.result()
 
     def stop(self) -> None:
         """Cancel it."""
@@ -87,8 +93,7 @@ class LoopBody:
     def force(self, ending: Ending) -> None:
         """Wait for it no longer, if its job is gone and it was given time to leave."""
         if ending is Ending.STALE and time.monotonic() >= self._stopped_at + GRACE_SECONDS:
-            with suppress(concurrent.futures.InvalidStateError):
-                self._left.set_exception(StaleAttempt())
+            self._abandon()
 
     def stack(self) -> str:
         """Where it is, as a traceback shows it."""
@@ -109,15 +114,14 @@ class LoopBody:
         try:
             return await coroutine()
         except asyncio.CancelledError as error:
-            # A future forgets with what, and thereby where, it was cancelled.
             self._cancelled = error
             raise
 
-    def _hand_on(self, running: "concurrent.futures.Future[object] | asyncio.Future[object]") -> None:
-        with suppress(concurrent.futures.InvalidStateError):
-            if running.cancelled():
-                self._left.set_exception(self._cancelled or concurrent.futures.CancelledError())
-            elif (error := running.exception()) is not None:
-                self._left.set_exception(error)
-            else:
-                self._left.set_result(running.result())
+
+def _nothing() -> None:
+    """It has not begun: there is nothing to abandon."""
+
+
+def _set(left: "asyncio.Future[None]") -> None:
+    if not left.done():
+        left.set_result(None)

@@ -23,7 +23,6 @@ from holdfast.jobs.ending.stopping import Stage
 from holdfast.jobs.grouped import Completion, Holder
 from holdfast.jobs.grouping import Grouped
 from holdfast.jobs.groups import deciding
-from holdfast.jobs.loop import process_loop
 from holdfast.jobs.outcome import Complete, Decision, Outcome, Raised, Succeeded
 from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
@@ -130,10 +129,10 @@ class LoopRunner:
         claim = running.claim
         context = JobContext(running, self._runner.database, self._runner.step_writer.get)
         arguments = task.load_arguments(claim.args)
-        body = LoopBody(process_loop, f"{claim.task}[{claim.id}]")
+        body = LoopBody(f"{claim.task}[{claim.id}]")
         running.begin(body)
         async with context.at_work_async():
-            return await body.run_here(lambda: task.function(context, **arguments))
+            return await body.run(lambda: task.function(context, **arguments))
 
     def _claim(self, job_ids: Sequence[UUID]) -> list[Claim | None]:
         def claim() -> dict[UUID, Claim]:

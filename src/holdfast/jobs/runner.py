@@ -154,10 +154,14 @@ class Runner:
     def _call(self, task: Task[..., Any], running: RunningAttempt) -> object:
         context = JobContext(running, self.database, self.step_writer.get)
         arguments = task.load_arguments(running.claim.args)
-        body = LoopBody(self._loop) if task.is_async else ThreadBody()
-        running.begin(body)
         with context.at_work():
-            return body.run(lambda: task.function(context, **arguments))
+            if not task.is_async:
+                thread_body = ThreadBody()
+                running.begin(thread_body)
+                return thread_body.run(lambda: task.function(context, **arguments))
+            loop_body = LoopBody(f"{task.name}[{running.claim.id}]")
+            running.begin(loop_body)
+            return loop_body.run_on(self._loop, lambda: task.function(context, **arguments))
 
     def decide(self, task: Task[..., Any], running: RunningAttempt, outcome: Outcome) -> Decision:
         """What to write of an attempt that ended so; what went wrong is told in the log."""
