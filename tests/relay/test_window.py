@@ -8,9 +8,10 @@ from sqlalchemy import text
 
 from factories import RAN_OUT, job_row, queue_job, start_job
 from holdfast.errors import CarrierUnavailable
-from holdfast.jobs import leases, queues
+from holdfast.jobs import leases, queues, workers
 from holdfast.jobs.delivery.gauge import Gauge
 from holdfast.jobs.delivery.waiting import Backlog
+from holdfast.jobs.workers import WorkerFacts
 from waiting import wait_for
 
 
@@ -261,3 +262,40 @@ class TestGauge:
         assert not gauge.ask("q")
         clock.now += 0.3
         assert gauge.ask("q")
+
+
+def say_alive(session, name, *, pulls=()):
+    facts = WorkerFacts("elsewhere", 1, "asyncio", 10, ["default"], 0, is_consuming=True, pulls=pulls)
+    workers.say_alive(session, name, facts)
+    session.commit()
+
+
+def test_queue_whose_workers_take_the_backlog_themselves_is_fed_nothing(
+    application, make_relay, insert_jobs, waiting, session
+):
+    told = []
+    relay = make_relay(application, on_backlog=told.append)
+    insert_jobs(30)
+    insert_jobs(5, queue="other", priority=6)
+    say_alive(session, "puller", pulls=["default"])
+
+    feed_all(relay)
+    assert (waiting(), len(sent_jobs(session))) == ([], 5)
+    assert told
+    assert set(map(frozenset, told)) == {frozenset({"default"})}
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_queue_is_fed_for_a_worker_that_needs_messages(
+    application, make_relay, insert_jobs, waiting, session, silent
+):
+    insert_jobs(30)
+    say_alive(session, "puller", pulls=["default"])
+    if silent:  # nobody is left that could be counted on
+        session.execute(text("UPDATE holdfast.workers SET heartbeat_at = now() - interval '1 minute'"))
+        session.commit()
+    else:
+        say_alive(session, "prefork")
+
+    feed_all(make_relay(application))
+    assert len(waiting()) == 30
