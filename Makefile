@@ -33,8 +33,8 @@ check: setup ## Run the linters, the type checker and the architecture test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## Measure; PART=demo|ingest|start|status|memory|cost for one part, QUICK=1 to try
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(PART)
+bench: setup ## Measure; PART=status for one part, QUICK=1 to try, ONLY=arq,saq for some peers
+	ONLY="$(ONLY)" $(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(PART)
 
 chaos: setup ## Break everything under 5,000 jobs, then compete under the same kills; QUICK=1 to try
 	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick) $(PART)
@@ -48,5 +48,5 @@ constraints: setup ## Pin the newest releases the floors admit into constraints.
 		--all-extras --group dev --output-file constraints.txt pyproject.toml
 
 clean: ## Remove the virtual environment, caches and the embedded engines' data
-	rm -rf $(VENV) .holdfast .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .bench .holdfast .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,6 +56,7 @@ def latency(data: dict[str, Any]) -> plt.Figure:
         values = {name: [median(each[kind]) for each in outcome["rounds"]] for name, outcome in load.items()}
         _bars(axis, values, title, "ms until it begins (median), shorter is better")
         axis.set_xscale("log")
+        axis.set_xlim(left=1)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("")
     return figure
