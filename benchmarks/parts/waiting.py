@@ -80,7 +80,7 @@ def _run(arena: Arena, contender: Contender, work: Work, jobs: int, provider: st
         with run.peaks().watched() as peaks:
             run.wait_for_begin(START_SECONDS)
             before = run.used()
-            run.wait_for_ends(given, 60 + 5 * given * work.seconds / min(given, contender.slots))
+            run.wait_for_ends(given, 60 + 8 * given * work.seconds / min(given, contender.slots))
         used = {name: seconds - before[name] for name, seconds in run.used().items()}
         times = run.times()
         kept = run.await_records(given)
