@@ -8,7 +8,7 @@ from benchmarks.contenders.contender import Command, Contender, Kept
 
 APPS = "benchmarks.contenders.apps"
 # What `holdfast worker --pool` is given; empty: its default.
-HOLDFAST_POOL = "threads"
+HOLDFAST_POOL = ""
 PREFORK_SLOTS = 16
 
 _ASYNC = ("aiohttp", "uvloop")
