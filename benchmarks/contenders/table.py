@@ -173,7 +173,7 @@ _PROCRASTINATE = Contender(
         broker_lost=_IN_POSTGRES,
         worker_killed="stalled until a task of the user's own retries it",
         result="none",
-        history="times and number of attempts",
+        history="each change of status, number of attempts",
     ),
 )
 
