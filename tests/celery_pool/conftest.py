@@ -64,6 +64,7 @@ class PoolApp:
             "task_track_started": True,
             "worker_prefetch_multiplier": 1,
             "broker_connection_retry_on_startup": True,
+            "worker_lost_wait": 1,
             "broker_transport_options": {
                 "global_keyprefix": self.prefix,
                 "visibility_timeout": 60,

@@ -1,5 +1,7 @@
 """What can be asked of a worker, and told to it."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from celery.exceptions import ImproperlyConfigured, TaskRevokedError
 
@@ -43,19 +45,25 @@ def test_what_runs_can_be_revoked(common, gate, name):
     assert (result.state, common.lines(f"{gate}.done")) == ("REVOKED", [])
 
 
-@pytest.mark.parametrize("name", ["at_gate", "at_gate_in_thread"])
-def test_what_waits_can_be_revoked_and_does_not_run(app, name):
-    worker = app.start_worker(concurrency=1, worker_prefetch_multiplier=2).await_ready()
-    first, second = app.send(name, "first"), app.send(name, "second")
+@pytest.mark.parametrize("name", ["at_gate", "at_gate_in_thread", "at_gate_in_process"])
+def test_what_waits_can_be_revoked_or_expire_and_does_not_run(app, name):
+    worker = app.start_worker(concurrency=1, worker_prefetch_multiplier=4).await_ready()
+    first = app.send(name, "first")
     app.await_lines("first.arrived")
-    wait_for(lambda: len(app.inspect(worker, "reserved")) == 1, "the second message")
-    app.celery.control.revoke(second.id, terminate=True, destination=[worker.name], reply=True)
+    revoked, terminated = app.send(name, "revoked"), app.send(name, "terminated")
+    end = datetime.now(UTC) + timedelta(seconds=2)
+    expired = app.send(name, "expired", expires=end)
+    wait_for(lambda: len(app.inspect(worker, "reserved")) == 3, "the messages")
+    app.celery.control.revoke(revoked.id, destination=[worker.name], reply=True)
+    app.celery.control.revoke(terminated.id, terminate=True, destination=[worker.name], reply=True)
+    wait_for(lambda: datetime.now(UTC) > end, "the time it expires at")
     app.open("first")
-    assert app.get(first) == "first"
-    with pytest.raises(TaskRevokedError):
-        app.get(second)
+    app.get(first)
+    for result in (revoked, terminated, expired):
+        with pytest.raises(TaskRevokedError):
+            app.get(result)
     assert app.run("add", 1, 2) == 3
-    assert app.lines("second.arrived") == []
+    assert [app.lines(f"{waited}.arrived") for waited in ("revoked", "terminated", "expired")] == [[], [], []]
 
 
 def test_a_pool_without_slots_is_refused():

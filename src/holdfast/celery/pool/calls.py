@@ -11,6 +11,7 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import Terminated
 from celery.concurrency.base import BasePool
 from celery.exceptions import SoftTimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request
 
 # What a tracer gives: whether the task failed, its result or what went wrong, and the seconds it took.
 Traced = tuple[int, Any, float | None]
@@ -80,6 +81,8 @@ class PoolCall:
 
     def trace(self) -> None:
         """Run the tracer here and tell the worker what it gave, unless it is told to end before that."""
+        if self._was_revoked():
+            return
         self.accept()
         traced = None if self._is_terminated else self.target(*self.args, **self.kwargs)
         if traced is None or self._is_terminated:
@@ -129,6 +132,9 @@ class PoolCall:
 
     def hand_on(self, pool: BasePool, left: Callable[[], object]) -> None:
         """Have another pool run it, which tells the worker all there is to tell; then `left` is called."""
+        if self._was_revoked():
+            left()
+            return
 
         def last(tell: Callable[[Any], object] | None) -> Callable[[Any], None]:
             def tell_and_leave(what: object) -> None:
@@ -151,6 +157,14 @@ class PoolCall:
             correlation_id=self.id,
         )
         self.leave = lambda _: result.terminate(signal.SIGTERM)
+
+    def _was_revoked(self) -> bool:
+        """Whether it was revoked or has expired while it waited; if so, the worker tells everybody.
+
+        Celery asks its request when it hands it to a pool, and in other pools what waits was not handed over.
+        """
+        request = getattr(self._accepted, "__self__", None)
+        return isinstance(request, Request) and request.revoked()
 
     def _is_first(self) -> bool:
         with self._lock:
