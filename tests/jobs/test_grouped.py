@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -93,11 +94,13 @@ def test_stale_attempt_among_others_is_refused_alone(session):
     assert statuses(session, [stale.id, live.id]) == ["queued", "completed"]
 
 
-def test_group_with_a_result_that_cannot_be_stored_is_refused_whole(session):
+def test_group_with_one_that_cannot_be_stored_is_refused_whole(session):
     good, bad = start_job(session), start_job(session)
 
     with pytest.raises(DBAPIError):
-        grouped.complete(session, [Completion(good, 1, None), Completion(bad, "x" * (2**28), None)])
+        grouped.complete(
+            session, [Completion(good, 1, None), Completion(replace(bad, attempt=2**40), 2, None)]
+        )
     session.rollback()
 
     assert statuses(session, [good.id, bad.id]) == ["processing", "processing"]
