@@ -127,3 +127,22 @@ def test_job_delivered_twice_runs_once(start_worker, enqueue, await_status, hold
 
     assert effects(job_id) == [1]
     assert job_row(session, job_id)["attempt"] == 1
+
+
+@pytest.mark.parametrize(("pool", "name"), [("asyncio", "work_at_async"), ("prefork", "work_at")])
+def test_job_that_is_revoked_is_cancelled(
+    start_worker, enqueue, await_status, holdfast, session, make_gate, pool, name
+):
+    first, second = make_gate("first"), make_gate("second")
+    start_worker(pool=pool, concurrency=1)
+    running = enqueue(name, gate=first.path)
+    first.await_arrival()
+    waiting = enqueue(name, gate=second.path)
+    control = holdfast.celery.control
+    wait_for(lambda: control.inspect().active(), "a worker that answers")
+
+    control.revoke([str(running), str(waiting)], terminate=True)
+
+    await_status(running, "cancelled")
+    await_status(waiting, "cancelled")
+    assert set(attempt_outcomes(session, waiting)) <= {"cancelled"}, "its slot may have been free by then"

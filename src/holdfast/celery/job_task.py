@@ -1,7 +1,9 @@
 """A Holdfast task as Celery sees it: an ordinary task that takes a job's id."""
 
+import threading
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, NoReturn, assert_never
 from uuid import UUID
 
@@ -27,7 +29,6 @@ class JobRequest(Request):
     """A delivery in the worker's main process."""
 
     # Celery's types leave out the half of what it calls here.
-    _announce_revoked: Any
     task: Any
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:  # noqa: ANN401
@@ -45,6 +46,13 @@ class JobRequest(Request):
                 # The next attempt may have begun, and Celery must not be told of this one after that.
                 task_ready(self)
                 self.acknowledge()
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: object, expired: bool) -> None:
+        """Celery was told to revoke it, which it remembers for a while: the job is cancelled for good."""
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
+        # Not here: this thread takes messages, and PostgreSQL may be away.
+        cancel = partial(self.task.runner.cancel, UUID(self.id))
+        threading.Thread(target=cancel, name="holdfast-revoked", daemon=True).start()
 
     def acknowledge(self) -> None:
         """Tell the broker that the message was dealt with, unless the connection it came by is gone."""

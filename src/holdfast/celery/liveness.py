@@ -73,7 +73,7 @@ class Consumption:
     def is_well(self) -> bool:
         """Whether the worker would take a job now if it had a slot for it, as far as can be told."""
         consumer, now = self._consumer, self._clock()
-        if consumer is None or self._is_broker_away or not _queues(consumer) or _is_ending():
+        if consumer is None or self._is_broker_away or not _queues(consumer) or is_ending():
             return False
         stands = _has_free_slot(consumer) and now - self._turned_at > DOUBT_SECONDS
         return not stands and (self._idle_since is None or now - self._idle_since < DOUBT_SECONDS)
@@ -87,7 +87,7 @@ class Consumption:
         consumer, received = self._consumer, self._received
         if self._ended_at is not None:
             self._insist()
-        elif consumer is None or _is_ending() or not _has_free_slot(consumer):
+        elif consumer is None or is_ending() or not _has_free_slot(consumer):
             self._idle_since = None
         elif self._clock() - self._turned_at > STANDING_SECONDS:
             self._end_worker("its loop stands")
@@ -185,7 +185,8 @@ def _has_free_slot(consumer: Any) -> bool:  # noqa: ANN401 - Celery's consumer
     return len(state.reserved_requests) < (consumer.pool.num_processes or 1)
 
 
-def _is_ending() -> bool:
+def is_ending() -> bool:
+    """Whether this worker shuts down."""
     # Each is an exit code when it is set, and the usual one is zero.
     signs: list[Any] = [state.should_stop, state.should_terminate]
     return any(sign is not None and sign is not False for sign in signs)

@@ -13,6 +13,7 @@ from celery import signals, states
 from celery.exceptions import Ignore, Retry
 
 from holdfast.celery.job_task import JobFailed, JobRequest, JobTask
+from holdfast.celery.liveness import is_ending
 from holdfast.celery.pool import PoolCall
 from holdfast.celery.results import CeleryState, ResultWriter
 from holdfast.jobs.ending.endings import Ending
@@ -57,7 +58,7 @@ class LoopTask(JobTask):
         self._end(call, decision, time.monotonic() - began)
 
     def _begin(self, call: PoolCall, running: RunningAttempt) -> None:
-        call.leave = lambda _: running.tell(Ending.SHUTDOWN)
+        call.leave = lambda _: running.tell(Ending.SHUTDOWN if is_ending() else Ending.CANCELLED)
         if signals.task_prerun.receivers:
             signals.task_prerun.send(sender=self, task_id=call.id, task=self, args=[call.id], kwargs={})
         self.results.tell(call.id, CeleryState(states.STARTED))

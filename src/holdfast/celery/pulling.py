@@ -125,8 +125,9 @@ class Pulling:
         wanted = pool.unacknowledged + max(1, min(PREFETCHED, pool.free("task")))
         if wanted != self._prefetch:
             self._prefetch = wanted
-            hub: Hub = self._consumer.hub
-            hub.call_soon(_prefetch, self._consumer, wanted)
+            hub: Hub | None = self._consumer.hub
+            if hub is not None:  # there is none where the broker is not asked asynchronously
+                hub.call_soon(_prefetch, self._consumer, wanted)
 
     async def _pull(self, pool: AsyncioPool) -> None:
         places = Places(min(MOST, pool.free("task")), pool.free("thread"))
@@ -155,7 +156,7 @@ class Pulling:
         try:
             request.execute_using_pool(pool)
         except TaskRevokedError:
-            # Only this worker was told to leave it alone.
+            # It is cancelled by its request.
             del self._claims[request.id]
             asyncio.get_running_loop().run_in_executor(None, self._give_back, claim)
 

@@ -102,6 +102,15 @@ class Runner:
 
         patiently(mark_unsent, patience=CLAIM_PATIENCE)
 
+    def cancel(self, job_id: UUID) -> None:
+        """Cancel a job, as whoever owns it may."""
+
+        def cancel() -> None:
+            with self.database.transaction() as session:
+                store.cancel(session, job_id)
+
+        patiently(cancel, patience=CLAIM_PATIENCE)
+
     def give_back(self, claim: store.Claim) -> None:
         """Let others have a job that was claimed for this process and is not begun."""
 
