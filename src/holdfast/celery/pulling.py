@@ -6,7 +6,8 @@ Celery sees each as a task that it has received: `inspect active`, events and so
 import asyncio
 import logging
 from collections.abc import Callable, Collection, MutableMapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from celery import Celery, bootsteps
 from celery.exceptions import TaskRevokedError
@@ -18,10 +19,14 @@ from holdfast.celery.carrier import JOB_HEADER
 from holdfast.celery.pool import AsyncioPool
 from holdfast.jobs.loop import process_loop
 from holdfast.jobs.patience import reason
+from holdfast.jobs.process import PerProcess
 from holdfast.jobs.pulling import Places, Puller
 from holdfast.jobs.store import Claim
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P")
+T = TypeVar("T")
 
 # Jobs that are claimed at once.
 MOST = 500
@@ -75,6 +80,8 @@ class Pulling:
         self._is_pulling = False
         self._prefetch = 0
         self._pull_task: asyncio.Task[None] | None = None
+        # Apart from asyncio's own threads, all of which user code may hold.
+        self._threads = PerProcess(lambda: ThreadPoolExecutor(2, "holdfast-pulling"))
 
     def attach(self, pool: object) -> None:
         """The worker has this pool, which may be one that can be filled."""
@@ -131,24 +138,29 @@ class Pulling:
 
     async def _pull(self, pool: AsyncioPool) -> None:
         places = Places(min(MOST, pool.free("task")), pool.free("thread"))
-        queues = self.queues(self._consumer.app.amqp.queues.consume_from)
-        loop = asyncio.get_running_loop()
-        self._may_be_more = False
+        self._may_be_more, all_started = False, False
         try:
-            claims = await loop.run_in_executor(None, self._puller.take, queues, places)
+            claims = await self._in_thread(self._take, places)
+            self._may_be_more = self._may_be_more or len(claims) >= places.all
+            for claim in claims:
+                self._start(pool, claim)
+            all_started = True
         except SQLAlchemyError as error:
             log.warning("No jobs could be taken just now: %s", reason(error))
-            self._doubt()
-            return
         finally:
             self._is_pulling = False
-        self._may_be_more = self._may_be_more or len(claims) >= places.all
-        for claim in claims:
-            self._start(pool, claim)
+            if not all_started:
+                self._doubt()
+
+    def _take(self, places: Places) -> list[Claim]:
+        return self._puller.take(self.queues(self._consumer.app.amqp.queues.consume_from), places)
+
+    def _in_thread(self, function: Callable[[P], T], argument: P) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads.get(), function, argument)
 
     def _start(self, pool: AsyncioPool, claim: Claim) -> None:
         if pool.is_closed:
-            asyncio.get_running_loop().run_in_executor(None, self._give_back, claim)
+            self._in_thread(self._give_back, claim)
             return
         request = self._request(claim)
         self._claims[request.id] = claim
@@ -158,7 +170,7 @@ class Pulling:
         except TaskRevokedError:
             # It is cancelled by its request.
             del self._claims[request.id]
-            asyncio.get_running_loop().run_in_executor(None, self._give_back, claim)
+            self._in_thread(self._give_back, claim)
 
     def _request(self, claim: Claim) -> Any:  # noqa: ANN401 - Celery's request
         consumer = self._consumer
