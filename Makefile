@@ -25,7 +25,7 @@ up: setup ## Run engines, API and worker in this terminal
 	$(BIN)/holdfast up
 
 test: setup ## Run all tests
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal
 
 check: setup ## Run the linters, the type checker and the architecture test
 	$(BIN)/ruff check .
