@@ -17,8 +17,8 @@ from benchmarks.figures import Figures
 
 RESULTS = Path(__file__).parents[1] / "results"
 # jobs, seconds of submitting, mean seconds between faults, jobs in flight of each worker. A worker that was
-# killed takes seconds to start: with more faults, or fewer places, the work piles up, and a recovery tells how
-# long a job waited for its turn.
+# killed takes seconds to start: with more faults, or fewer places, the work piles up, and a recovery tells
+# how long a job waited for its turn.
 EVERYTHING = {"full": (5_000, 620.0, 2.2, 4), "quick": (150, 60.0, 2.0, 2)}
 CONTEST = {"full": contest.Size(400, 120, 90, 4), "quick": contest.Size(60, 30, 30, 3)}
 
