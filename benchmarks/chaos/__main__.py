@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,21 @@ def main() -> None:
     contest.forget_configuration()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped."))
     size = "quick" if asked.quick else "full"
+    for part, name, run in (("all", "chaos", _everything), ("contest", "contest", _contest)):
+        if part in asked.parts:
+            _run(name, run, size, asked.seed)
+
+
+def _run(name: str, run: Callable[[Figures, str, int], None], size: str, seed: int) -> None:
+    """Run a half; each has its results to itself, so that one can be run again without the other."""
     surroundings = report.surroundings("make chaos")
     began, figures = time.monotonic(), Figures()
-    if "all" in asked.parts:
-        _everything(figures, size, asked.seed)
-    if "contest" in asked.parts:
-        _contest(figures, size, asked.seed)
+    run(figures, size, seed)
     surroundings["seconds"] = round(time.monotonic() - began, 1)
-    if not asked.quick:
-        report.write_part(RESULTS, "chaos", surroundings, figures)
-        written = json.loads((RESULTS / "chaos.json").read_text())
-        (RESULTS / "chaos.md").write_text("\n".join(report.section(RESULTS, written)) + "\n")
+    if size == "full":
+        report.write_part(RESULTS, name, surroundings, figures)
+        written = json.loads((RESULTS / f"{name}.json").read_text())
+        (RESULTS / f"{name}.md").write_text("\n".join(report.section(RESULTS, written)) + "\n")
 
 
 def _everything(figures: Figures, size: str, seed: int) -> None:

@@ -60,7 +60,9 @@ class Contender:
 
 def holdfast() -> Contender:
     app = "benchmarks.chaos.holdfast_app"
-    return Contender("holdfast", app, ["holdfast", "worker", "--app", f"{app}:holdfast", "-c", "2"])
+    # In children, as the others, so that the same processes are killed.
+    worker = ["holdfast", "worker", "--app", f"{app}:holdfast", "--pool", "prefork", "-c", "2"]
+    return Contender("holdfast", app, worker)
 
 
 def plain() -> Contender:
