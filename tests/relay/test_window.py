@@ -300,3 +300,16 @@ def test_queue_is_fed_for_a_worker_that_needs_messages(
 
     feed_all(make_relay(application))
     assert len(waiting()) == 30
+
+
+def test_workers_that_take_the_backlog_are_told_of_it_while_the_broker_is_away(
+    make_holdfast, make_relay, insert_jobs, session
+):
+    told = []
+    relay = make_relay(make_holdfast(redis_url="redis://127.0.0.1:1/0"), on_backlog=told.append)
+    insert_jobs(3)
+    say_alive(session, "puller", pulls=["default"])
+
+    with pytest.raises(CarrierUnavailable):
+        relay.round()
+    assert told == [{"default"}]

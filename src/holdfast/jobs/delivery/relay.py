@@ -74,9 +74,14 @@ class Relay:
         Raises:
             SQLAlchemyError, CarrierUnavailable: it is away just now; the next round does what was not done.
         """
-        self.unknown_tasks.put_off()
-        self.losses.take_back()
-        self.wake_waiting()
+        try:
+            self.unknown_tasks.put_off()
+            self.losses.take_back()
+            self.wake_waiting()
+        except CarrierUnavailable:
+            # Workers that take the backlog themselves need no broker for it.
+            self._shelves_to_feed()
+            raise
         return self.feed()
 
     def wake_waiting(self) -> int:
@@ -88,16 +93,20 @@ class Relay:
 
     def feed(self) -> bool:
         """Send due jobs as far as there is room for them; `True`: there may be more, and room for it."""
+        shelves = self._shelves_to_feed()
+        # No queue waits for another one's backlog: each is fed a batch, the first being another each time.
+        queues = [list(shelves) for _, shelves in groupby(shelves, key=lambda shelf: shelf.queue)]
+        random.shuffle(queues)
+        return True in [self._feed_queue(shelves) for shelves in queues]
+
+    def _shelves_to_feed(self) -> list[Shelf]:
+        """Where jobs wait to be sent; those whose workers take the backlog themselves are told of it."""
         with self._database.session() as session:
             shelves = waiting.due_shelves(session)
             pulled = workers.pulled_queues(session) if shelves else set()
         if waits := pulled.intersection(shelf.queue for shelf in shelves):
             self._on_backlog(waits)
-        shelves = [shelf for shelf in shelves if shelf.queue not in pulled]
-        # No queue waits for another one's backlog: each is fed a batch, the first being another each time.
-        queues = [list(shelves) for _, shelves in groupby(shelves, key=lambda shelf: shelf.queue)]
-        random.shuffle(queues)
-        return True in [self._feed_queue(shelves) for shelves in queues]
+        return [shelf for shelf in shelves if shelf.queue not in pulled]
 
     def _feed_queue(self, shelves: Sequence[Shelf]) -> bool:
         queue, batch = shelves[0].queue, self._batch
