@@ -26,7 +26,6 @@ from holdfast.jobs.delivery.relay import Relay
 from holdfast.jobs.ending.stopping import StopSign, Timetable
 from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.options import duration
-from holdfast.jobs.outcome import Decision
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.pulling import Puller
 from holdfast.jobs.registry import Registry
@@ -131,7 +130,6 @@ class Holdfast:
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
-        ended_by_force: dict[str, Decision] = {}
         sign, timetable = StopSign(), Timetable(self.settings.shutdown)
         runner = Runner(self.database, self._show_progress, sign, timetable)
         self._parts = TaskParts(
@@ -139,12 +137,18 @@ class Holdfast:
             LoopRunner(runner, self._identity),
             ResultWriter(self.celery),
             self._identity,
-            ended_by_force,
+            ended_by_force={},
             claims={},
         )
-        loop_runner = self._parts.loop_runner
+        self._add_steps(carrier, sign, timetable)
+        if self.settings.retention_days:
+            self._add_retention(timedelta(days=self.settings.retention_days))
+
+    def _add_steps(self, carrier: CeleryCarrier, sign: StopSign, timetable: Timetable) -> None:
+        """What every worker runs besides its jobs."""
+        tasks, loop_runner = self._parts, self._parts.loop_runner
         puller = Puller(lambda: required(self.urls.database_url), self.tasks, lambda: loop_runner.holder)
-        pulling = Pulling(puller, self._parts.claims, runner.give_back, loop_runner.doubt)
+        pulling = Pulling(puller, tasks.claims, tasks.runner.give_back, loop_runner.doubt)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
         relay = Relay(keeping, carrier, on_backlog=pulling.wake)
@@ -160,7 +164,7 @@ class Holdfast:
             self.tasks,
             sign,
             timetable,
-            on_end=ended_by_force.__setitem__,
+            on_end=tasks.ended_by_force.__setitem__,
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(
@@ -171,8 +175,6 @@ class Holdfast:
                 pull_step(pulling),
             ]
         )
-        if self.settings.retention_days:
-            self._add_retention(timedelta(days=self.settings.retention_days))
 
     @cached_property
     def urls(self) -> EngineUrls:
