@@ -5,6 +5,7 @@ the worker is told. On any other pool it is a `JobTask` like the others.
 """
 
 import time
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -18,8 +19,11 @@ from holdfast.celery.pool import PoolCall
 from holdfast.celery.results import CeleryState, ResultWriter
 from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.loop_runner import LoopRunner
-from holdfast.jobs.outcome import Complete, Decision, Stop
+from holdfast.jobs.outcome import Complete, Decision, RetryLater, Stop
 from holdfast.jobs.running import RunningAttempt
+
+# A retry that follows sooner may have ended before Celery is told of the failure.
+TOLD_WITHIN = timedelta(seconds=1)
 
 
 class LoopRequest(JobRequest):
@@ -81,6 +85,7 @@ class LoopTask(JobTask):
         self, call: PoolCall, decision: Decision | None, seconds: float
     ) -> tuple[str, tuple[int, Any, float]]:
         args: dict[str, Any] = {"sender": self, "task_id": call.id, "args": [call.id], "kwargs": {}}
+        self.results.forget(call.id)
         state: str
         try:
             self._leave(decision)
@@ -90,7 +95,8 @@ class LoopTask(JobTask):
             signals.task_failure.send(exception=error, traceback=error.__traceback__, einfo=info, **args)
         except Retry as error:
             state, info = states.RETRY, ExceptionInfo()
-            self.results.tell(call.id, CeleryState(state, error))
+            if isinstance(decision, RetryLater) and decision.delay > TOLD_WITHIN:
+                self.results.tell(call.id, CeleryState(state, error))
             signals.task_retry.send(sender=self, request=None, reason=error, einfo=info)
         except Ignore:
             state, info = states.IGNORED, ExceptionInfo()

@@ -3,6 +3,7 @@
 PostgreSQL has it all; a backend that is away, or full, is passed over.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -42,16 +43,27 @@ class ResultWriter:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="holdfast-results", daemon=True)
                 self._thread.start()
+                atexit.register(self.flush)
             self._changed.notify()
+
+    def forget(self, job_id: str) -> None:
+        """Leave untold what was not told yet: another attempt may be telling its own by then."""
+        with self._changed:
+            self._news.pop(job_id, None)
+
+    def flush(self) -> None:
+        """Tell what was not told yet, at the end of the process."""
+        with self._changed:
+            news, self._news = self._news, {}
+        if news:
+            self._write(news)
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._news)
             time.sleep(TELL_SECONDS)
-            with self._changed:
-                news, self._news = self._news, {}
-            self._write(news)
+            self.flush()
 
     def _write(self, news: Mapping[str, CeleryState]) -> None:
         backend: Any = self._app.backend
