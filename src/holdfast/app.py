@@ -138,7 +138,6 @@ class Holdfast:
             ResultWriter(self.celery),
             self._identity,
             ended_by_force={},
-            claims={},
         )
         self._add_steps(carrier, sign, timetable)
         if self.settings.retention_days:
@@ -148,7 +147,7 @@ class Holdfast:
         """What every worker runs besides its jobs."""
         tasks, loop_runner = self._parts, self._parts.loop_runner
         puller = Puller(lambda: required(self.urls.database_url), self.tasks, lambda: loop_runner.holder)
-        pulling = Pulling(puller, tasks.claims, tasks.runner.give_back, loop_runner.doubt)
+        pulling = Pulling(puller, tasks.runner.claims, tasks.runner.give_back, loop_runner.doubt)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
         relay = Relay(keeping, carrier, on_backlog=pulling.wake)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, claim_job, job_row
+from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, claim_job, job_row, start_job
 from holdfast import JobContext, PermanentError, ProviderError, Retry
 from holdfast.jobs import leases, store
 from holdfast.jobs.outcome import Abandon, Complete, Fail, RetryLater, Stop
@@ -546,3 +546,17 @@ def test_rescued_job_runs_again_as_its_next_attempt(runner, queue, session):
 
     assert runner.run(task, job_id, WORKER) == Complete(2)
     assert attempt_outcomes(session, job_id) == ["lost", "completed"]
+
+
+def test_job_that_is_held_is_given_back_unless_it_waits_to_be_begun(session, runner):
+    waiting, forgotten = (start_job(session, worker=WORKER.name, process=os.getpid()) for _ in range(2))
+    runner.claims[str(waiting.id)] = waiting
+    reporter = runner.reporter.get()
+    reporter.doubt(WORKER)
+    wait_for(lambda: job_row(session, forgotten.id)["status"] == "queued", "the end of what nobody runs")
+
+    reporter._save_and_look()
+    assert job_row(session, waiting.id)["status"] == "processing"
+    del runner.claims[str(waiting.id)]
+    wait_for(lambda: job_row(session, waiting.id)["status"] == "queued", "the same of the other")
+    reporter._in_doubt_until = 0.0

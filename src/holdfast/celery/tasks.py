@@ -10,7 +10,6 @@ from holdfast.celery.results import ResultWriter
 from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.runner import Runner
-from holdfast.jobs.store import Claim
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
 
@@ -22,7 +21,6 @@ class TaskParts:
     Attributes:
         ended_by_force: what was decided of an attempt that did not leave, by the job's id, from before its
             process is killed.
-        claims: of jobs that were claimed before their task is called, by the job's id.
     """
 
     runner: Runner
@@ -30,7 +28,6 @@ class TaskParts:
     results: ResultWriter
     worker: Callable[[], Worker]
     ended_by_force: MutableMapping[str, Decision]
-    claims: MutableMapping[str, Claim]
 
 
 def celery_task(definition: Task[..., Any], parts: TaskParts) -> JobTask:
@@ -43,7 +40,7 @@ def celery_task(definition: Task[..., Any], parts: TaskParts) -> JobTask:
         "results": parts.results,
         "worker": staticmethod(parts.worker),
         "ended_by_force": parts.ended_by_force,
-        "claims": parts.claims,
+        "claims": parts.runner.claims,
         "cpu_bound": definition.options.cpu_bound,
         "abstract": False,
         "__doc__": definition.__doc__,

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -42,11 +42,13 @@ class Reporter:
     Args:
         database: where progress is saved.
         watcher: told the newest progress by job id; deals with its own failures.
+        claims: by their ids, the jobs that were claimed and wait to be begun: they are in hand as well.
     """
 
-    def __init__(self, database: Database, watcher: Watcher) -> None:
+    def __init__(self, database: Database, watcher: Watcher, claims: Container[str] = ()) -> None:
         self._database = database
         self._watcher = watcher
+        self._claims = claims
         self._worker: Worker | None = None
         self._in_hand: Counter[UUID] = Counter()
         self._in_doubt_until = 0.0
@@ -163,7 +165,7 @@ class Reporter:
 
     def _is_in_hand(self, job_id: UUID) -> bool:
         with self._changed:
-            return job_id in self._in_hand
+            return job_id in self._in_hand or str(job_id) in self._claims
 
     def _give_back_missing(self, held: Collection[tuple[UUID, int]]) -> None:
         """Give back what is held and was in nobody's hand in two looks running.

@@ -60,6 +60,9 @@ class Runner:
         watcher: told the newest progress by job id; deals with its own failures.
         sign: how far the shutdown of the worker is; nothing is started once that has begun.
         timetable: of that shutdown.
+
+    Attributes:
+        claims: of jobs that were claimed before they are run, by the job's id.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class Runner:
     ) -> None:
         self.database = database
         self.sign = sign = sign or StopSign()
-        self.reporter = PerProcess(lambda: Reporter(database, watcher))
+        self.claims: dict[str, store.Claim] = {}
+        self.reporter = PerProcess(lambda: Reporter(database, watcher, self.claims))
         self.warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
         self.step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = process_loop
