@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy import (
+    CTE,
     ClauseElement,
     CursorResult,
     Integer,
@@ -118,7 +119,8 @@ def _json(value: JsonValue) -> str | None:
     return None if value is None else storable_json(value)
 
 
-def _complete() -> Update:
+def _held() -> CTE:
+    """The given completions whose attempts hold their jobs, which are locked."""
     arrays = func.unnest(
         bindparam("ids", type_=ARRAY(Uuid)),
         bindparam("numbers", type_=ARRAY(Integer)),
@@ -137,13 +139,17 @@ def _complete() -> Update:
         & (_jobs.c.attempt == given.c.number)
         & (_jobs.c.status == JobStatus.PROCESSING.value)
     )
-    held = (
+    return (
         select(_jobs.c.id, given.c.number, given.c.result, given.c.progress)
         .join(given, is_held)
         .order_by(_jobs.c.id)
         .with_for_update(of=_jobs, key_share=True)
         .cte("held")
     )
+
+
+def _complete() -> Update:
+    held = _held()
     left = (
         update(_jobs)
         .where(
