@@ -49,7 +49,7 @@ class StartWorker(Protocol):
         Args:
             app: the Holdfast to run, as module:attribute; the working folder is on its path.
             *arguments: for `celery worker`.
-            pool: prefork, threads or solo.
+            pool: asyncio, prefork, threads or solo.
             concurrency: jobs in flight.
             **variables: added to its environment.
         """
