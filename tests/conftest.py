@@ -93,19 +93,21 @@ def environment(settings):
 
 @pytest.fixture
 def start_worker(environment, tmp_path):
-    """Start Celery workers on the test's database and Redis; none of them outlives the test.
+    """Start workers on the test's database and Redis; none of them outlives the test.
 
-    The defaults run `worker_tasks` with a short lease. Keywords are added to the environment.
+    The defaults run `worker_tasks` with a short lease. Keywords are added to the environment. `by_celery` has
+    them started as a user of Celery does, which takes longer.
     """
     workers = []
 
-    def start(*arguments, app="worker_tasks", pool="prefork", concurrency=2, **variables):
-        # As a user of Celery says it, and not of `holdfast worker`.
-        custom = {"CELERY_CUSTOM_WORKER_POOL": "holdfast.celery.pool:AsyncioPool"}
-        variables = environment | custom | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
-        pool = "custom" if pool == "asyncio" else pool
+    def start(*arguments, app="worker_tasks", pool="prefork", concurrency=2, by_celery=False, **variables):
+        variables = environment | {"HOLDFAST_LEASE_SECONDS": "2"} | variables
+        command = [sys.executable, "-m", "holdfast", "worker", "--app", app, f"--pool={pool}"]
+        if by_celery:
+            variables["CELERY_CUSTOM_WORKER_POOL"] = "holdfast.celery.pool:AsyncioPool"
+            custom = "custom" if pool == "asyncio" else pool
+            command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "info", f"--pool={custom}"]
         number = len(workers) + 1
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=info", f"--pool={pool}"]
         options = [f"--concurrency={concurrency}", f"--hostname=worker{number}@test", *arguments]
         log = tmp_path / f"worker-{number}.log"
         workers.append(worker := WorkerProcess(variables, log, [*command, *options]))

@@ -30,7 +30,8 @@ def holdfast(holdfast):
 
 @pytest.fixture
 def start_worker(start_worker):
-    return functools.partial(start_worker, app="ending_tasks")
+    # Celery imports the module before any other, so that it can shorten the grace.
+    return functools.partial(start_worker, app="ending_tasks", by_celery=True)
 
 
 @pytest.fixture

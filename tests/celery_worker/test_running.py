@@ -49,7 +49,7 @@ def watched_events(celery):
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_pool_runs_def_and_async_def_jobs(start_worker, enqueue, await_status, session, holdfast, pool):
-    worker = start_worker(pool=pool)
+    worker = start_worker(pool=pool, by_celery=True)
     sums = [enqueue("add", a=1, b=number) for number in range(4)]
     places = [enqueue("where") for _ in range(6)]
     retried = enqueue("fail_once")

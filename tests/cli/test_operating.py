@@ -55,6 +55,7 @@ def test_check_says_by_its_exit_code_how_workers_are(run, session, environment, 
     assert run("workers", "check").returncode == 0
     say_alive(session, "here-2", is_consuming=False)
     assert run("workers", "check").returncode == 3
+    say_alive(session, "here-1")
     assert run("workers", "check", "--name", "here-1").returncode == 0
     environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
     assert run("workers", "check").returncode == 1

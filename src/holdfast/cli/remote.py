@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from holdfast.cli.local_key import key_file
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.settings import Settings
 
-_TIMEOUT = httpx.Timeout(30, write=None)
+if TYPE_CHECKING:
+    from httpx import Response
+
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
@@ -27,11 +27,16 @@ class Remote:
     """An API by its URL and key."""
 
     def __init__(self, url: str, key: str) -> None:
+        import httpx  # takes a quarter of a second, which other commands need not wait
+
         self.url = url
         # A proxy of the environment is for what is elsewhere.
         is_here = httpx.URL(url).host in _THIS_MACHINE
         self._http = httpx.Client(
-            base_url=url, headers={"X-API-Key": key}, timeout=_TIMEOUT, trust_env=not is_here
+            base_url=url,
+            headers={"X-API-Key": key},
+            timeout=httpx.Timeout(30, write=None),
+            trust_env=not is_here,
         )
 
     def get(self, path: str, **parameters: object) -> dict[str, Any]:
@@ -66,15 +71,17 @@ class Remote:
         """Close the connections."""
         self._http.close()
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+    def _send(self, method: str, path: str, **content: Any) -> "Response":  # noqa: ANN401 - httpx's own
+        from httpx import TransportError
+
         try:
             return self._http.request(method, path, **content)
-        except httpx.TransportError as error:
+        except TransportError as error:
             raise ConfigurationError(
                 f"{self.url} does not answer ({error}). Start it with `holdfast up`, or set HOLDFAST_URL."
             ) from error
 
-    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+    def _answer(self, response: "Response") -> dict[str, Any]:
         body = _object(response)
         if response.is_error:
             raise RequestRefused(response.status_code, body)
@@ -87,7 +94,7 @@ def _given(parameters: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
-def _object(response: httpx.Response) -> dict[str, Any]:
+def _object(response: "Response") -> dict[str, Any]:
     """The response's JSON object; an empty one if it has none."""
     try:
         body = response.json()

@@ -63,16 +63,18 @@ def worker(
     max_memory: MaxMemory = None,
 ) -> None:
     """Run a worker. Further options go to `celery worker`, such as `-Q queue` or `--hostname name`."""
+    from holdfast.celery.command import run_worker
+
     celery = load_holdfast(app).celery
     level = Settings().log_level
     # Celery's option knows its own pools only, and leaves the choice to this where it is not given.
     celery.conf.worker_pool = pool.target
-    arguments = ["worker", f"--concurrency={concurrency}", f"--loglevel={level}"]
+    arguments = [f"--concurrency={concurrency}", f"--loglevel={level}"]
     if max_jobs is not None:
         arguments.append(f"--max-tasks-per-child={max_jobs}")
     if max_memory is not None:
         arguments.append(f"--max-memory-per-child={max_memory * 1_000}")
-    celery.worker_main([*arguments, *context.args])
+    run_worker(celery, [*arguments, *context.args])
 
 
 def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 100) -> None:

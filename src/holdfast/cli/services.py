@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import httpx
-
 from holdfast.errors import EngineStartError
 
 STOP_SECONDS = 30
@@ -126,6 +124,8 @@ def wait_until_ready(url: str, services: Sequence[Service]) -> None:
     Raises:
         EngineStartError: a service ended, or a minute has passed.
     """
+    import httpx
+
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         for service in services:
