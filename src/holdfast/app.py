@@ -10,6 +10,7 @@ from holdfast.celery.application import make_celery
 from holdfast.celery.carrier import CeleryCarrier
 from holdfast.celery.configuration import CelerySettings
 from holdfast.celery.dead_children import ReplaceDeadChildren
+from holdfast.celery.events import FlushEvents
 from holdfast.celery.liveness import Consumption, consumer_step
 from holdfast.celery.progress import show_progress
 from holdfast.celery.pulling import Pulling, pull_step
@@ -170,6 +171,7 @@ class Holdfast:
             [
                 SurviveBrokerLoss,
                 ReplaceDeadChildren,
+                FlushEvents,
                 consumer_step(consumption, relay.unknown_tasks),
                 pull_step(pulling),
             ]

@@ -15,6 +15,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    # Greenlets take a connection each to acknowledge; with Celery's ten, acknowledgements fail.
+    broker_pool_limit=int(os.environ.get("CONCURRENCY", "0")) + 10,
 )
 
 

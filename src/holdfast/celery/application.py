@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 
 from holdfast.celery.configuration import CelerySettings, configuration
+from holdfast.celery.events import GroupedEvents
 
 
 def make_celery(settings: Callable[[], CelerySettings]) -> Celery:
@@ -13,7 +14,7 @@ def make_celery(settings: Callable[[], CelerySettings]) -> Celery:
 
     Importing it connects to nothing and starts no engine, so that `celery --help`, a linter or a test can.
     """
-    app = Celery("holdfast", set_as_current=False)
+    app = Celery("holdfast", set_as_current=False, events=GroupedEvents)
 
     def defaults() -> dict[str, Any]:
         return configuration(settings())

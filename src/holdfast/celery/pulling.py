@@ -32,8 +32,6 @@ T = TypeVar("T")
 MOST = 500
 # Messages that wait in the worker for their claim, at most: enough to keep it busy.
 PREFETCHED = 64
-# Events that Celery sends at once: each such message costs as much as a dozen events.
-EVENTS = 500
 
 
 class PulledMessage:
@@ -96,8 +94,6 @@ class Pulling:
             self._prefetch = 0
             self._pool.on_change = self._on_change
             process_loop.loop.call_soon_threadsafe(self._on_change)
-            if consumer.event_dispatcher is not None:
-                consumer.event_dispatcher.buffer_limit = EVENTS
 
     def give_back_rest(self) -> None:
         """The worker ends: let others have what was claimed and has not begun."""

@@ -79,12 +79,21 @@ class ResultWriter:
 
 def _write_to_redis(backend: Any, news: Mapping[str, CeleryState]) -> None:  # noqa: ANN401 - Celery's backend
     """As the backend's `store_result` does for each, in one round trip."""
-    expires = backend.expires
+    expires, metas = backend.expires, _metas(backend, news)
     with backend.client.pipeline(transaction=False) as pipeline:
-        for job_id, told in news.items():
-            result = backend.encode_result(told.result, told.state)
-            meta = backend.encode(backend._get_result_meta(result, told.state, None, None))  # noqa: SLF001
+        for job_id, meta in metas.items():
             key = backend.get_key_for_task(job_id)
-            pipeline.setex(key, expires, meta)
+            pipeline.set(key, meta, ex=expires)
             pipeline.publish(key, meta)
         pipeline.execute()
+
+
+def _metas(backend: Any, news: Mapping[str, CeleryState]) -> dict[str, str]:  # noqa: ANN401 - Celery's backend
+    """What the backend keeps of each job. All of them have just ended, and share the time of that."""
+    states = {told.state for told in news.values()}
+    shared = {state: backend._get_result_meta(None, state, None, None) for state in states}  # noqa: SLF001
+    metas = {}
+    for job_id, told in news.items():
+        result = backend.encode_result(told.result, told.state)
+        metas[job_id] = backend.encode({**shared[told.state], "result": result, "task_id": job_id})
+    return metas
