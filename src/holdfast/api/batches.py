@@ -17,12 +17,12 @@ from holdfast.api.job_views import checked
 from holdfast.api.limited_bodies import read_body
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import BatchPage, BatchRequest, BatchView
 from holdfast.api.services import reading, services_of
 from holdfast.api.submission import exposed_task, located, options_of
 from holdfast.jobs import batches, keys, store
 from holdfast.jobs.accepted import BatchAccepted
 from holdfast.jobs.batches import CountedBatch, NewItem
+from holdfast.schemas import BatchPage, BatchRequest, BatchView
 
 # 10,000 jobs with 1.6 kB of arguments each.
 MAX_BATCH_BYTES: Final = 16_000_000

@@ -13,16 +13,16 @@ from holdfast.api.dependencies import Owner, Session, private
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import (
+from holdfast.api.services import documents_of, services_of
+from holdfast.api.uploads import DEFAULT_COLLECTION, received_upload
+from holdfast.documents.views import DocumentView
+from holdfast.schemas import (
     COLLECTION_PATTERN,
     CollectionList,
     CollectionName,
     DocumentAccepted,
     DocumentPage,
 )
-from holdfast.api.services import documents_of, services_of
-from holdfast.api.uploads import DEFAULT_COLLECTION, received_upload
-from holdfast.documents.views import DocumentView
 
 # Written by hand: the endpoint reads the stream itself, so FastAPI does not know of the form.
 _UPLOAD_FORM: Final[dict[str, Any]] = {

@@ -2,9 +2,8 @@
 
 from typing import Any, Final
 
-JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
-BATCH_ID: Final = "01997a5e-8f2c-7e02-b1d4-5c6a7b8c9d0e"
-DOCUMENT_ID: Final = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
+from holdfast.schemas import BATCH_ID, DOCUMENT_ID, JOB_ID
+
 _JOB_URL: Final = f"/v1/jobs/{JOB_ID}"
 
 JOB: Final[dict[str, Any]] = {

@@ -11,10 +11,10 @@ from holdfast.api import examples
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import Health, Readiness
 from holdfast.api.services import reading, services_of
 from holdfast.jobs.database import Database
 from holdfast.jobs.models import SCHEMA, Job
+from holdfast.schemas import Health, Readiness
 
 _PATIENCE_SECONDS: Final = 2
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import JobView
 from holdfast.jobs import keys
 from holdfast.jobs.models import Batch, Job
+from holdfast.schemas import JobView
 from holdfast.states import JobStatus
 
 _LONGEST_WAIT_SECONDS: Final = 60

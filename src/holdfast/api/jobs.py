@@ -19,11 +19,11 @@ from holdfast.api.job_views import checked_job, fields_of, job_url, view_of, wai
 from holdfast.api.limited_bodies import LimitedBodyRoute
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
 from holdfast.api.services import connected, reading, services_of
 from holdfast.api.submission import retry_job, submit_job
 from holdfast.jobs import keys, queries, store
 from holdfast.live import ProgressReader
+from holdfast.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
 from holdfast.states import JobStatus
 
 _RETRY_AFTER: Final = {

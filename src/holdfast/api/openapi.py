@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from holdfast.api.problems import MEDIA_TYPE
-from holdfast.api.schemas import Problem
+from holdfast.schemas import Problem
 
 TAGS: Final = [
     {"name": "jobs", "description": "Work that was asked for: its status, progress, result and history."},

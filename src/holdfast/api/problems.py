@@ -19,8 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from holdfast.api.request_ids import HEADER, request_id_of
-from holdfast.api.schemas import InvalidField, Problem
 from holdfast.errors import DocumentError, HoldfastError, InvalidArguments, ProviderError
+from holdfast.schemas import InvalidField, Problem
 
 log = logging.getLogger(__name__)
 

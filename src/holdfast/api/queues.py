@@ -1,19 +1,17 @@
 """`/v1/queues` and `/v1/workers`: for who runs the whole, with a key of the scope `admin`."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 
 from holdfast.api.dependencies import Session, administrator, private
 from holdfast.api.examples import answers
 from holdfast.api.openapi import operation_id, problem_responses
-from holdfast.api.schemas import StorableText
 from holdfast.api.services import reading, services_of
 from holdfast.jobs import queues, workers
+from holdfast.schemas import QueueList, QueueView, StorableText, WorkerList, WorkerView
 
 QueueName = Annotated[
     StorableText, Path(min_length=1, max_length=200, description="Also of a queue to come.")
@@ -40,51 +38,6 @@ _WORKER: Final[dict[str, Any]] = {
     "started_at": "2026-11-22T08:00:00.400000Z",
     "heartbeat_at": "2026-11-22T10:15:30.900000Z",
 }
-
-
-class QueueView(BaseModel):
-    """A queue that has jobs, workers or a pause."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    queued: int = Field(description=f"Jobs that wait; {queues.COUNTED} stands for as many or more.")
-    processing: int = Field(description="Jobs that run.")
-    oldest_wait_seconds: float | None = Field(
-        description="How long ago the job that has waited longest could have started."
-    )
-    workers: int = Field(description="How many take jobs from it; without any, none starts.")
-    paused_at: datetime | None = Field(description="Since when no job of it is started.")
-
-
-class QueueList(BaseModel):
-    """Queues, by name."""
-
-    data: list[QueueView]
-
-
-class WorkerView(BaseModel):
-    """A worker that is alive, as far as it has said so."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    host: str
-    pid: int
-    pool: str
-    queues: list[str]
-    running: int
-    concurrency: int
-    is_consuming: bool = Field(description="Whether it would take a job now if it had a slot for it.")
-    is_stopping: bool
-    started_at: datetime
-    heartbeat_at: datetime
-
-
-class WorkerList(BaseModel):
-    """Workers, by name."""
-
-    data: list[WorkerView]
 
 
 def get_queues_router() -> APIRouter:

@@ -9,8 +9,8 @@ from holdfast.api.examples import answers
 from holdfast.api.limited_bodies import LimitedBodyRoute
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import SearchRequest, SearchResults
 from holdfast.api.services import documents_of
+from holdfast.schemas import SearchRequest, SearchResults
 
 
 def get_search_router() -> APIRouter:

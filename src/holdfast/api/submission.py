@@ -16,7 +16,6 @@ from holdfast.api.accepting import IdempotencyKey, answer_with
 from holdfast.api.dependencies import Owner, Session
 from holdfast.api.job_views import checked_job
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import JobRequest, TaskRequest
 from holdfast.api.services import connected, reading, services_of
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import keys, queries, retrying
@@ -25,6 +24,7 @@ from holdfast.jobs.options import JobOptions
 from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
+from holdfast.schemas import JobRequest, TaskRequest
 from holdfast.states import Steps
 
 

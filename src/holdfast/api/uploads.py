@@ -16,10 +16,10 @@ from starlette.requests import Request
 from holdfast.api.file_names import clean_name
 from holdfast.api.multipart import OVERHEAD_BYTES, Event, Part, PartEnd, read_parts
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import COLLECTION_PATTERN
 from holdfast.documents.reading import HEAD_BYTES, is_supported_name, sniff, supported_suffixes
 from holdfast.documents.storage import Upload, UploadStore
 from holdfast.errors import DocumentError, StorageUnavailable
+from holdfast.schemas import COLLECTION_PATTERN
 
 log = logging.getLogger(__name__)
 

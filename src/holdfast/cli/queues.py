@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from holdfast.bounds import COUNTED
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.spans import span
 
@@ -28,7 +29,7 @@ def list_() -> None:
     table = Table(Column("queue", no_wrap=True), *numbers, "state", box=None, pad_edge=False)
     for queue in found:
         oldest = "" if queue.oldest_wait_seconds is None else span(queue.oldest_wait_seconds)
-        more = "+" if queue.queued >= queues.COUNTED else ""
+        more = "+" if queue.queued >= COUNTED else ""
         counts = (f"{queue.queued}{more}", str(queue.processing), oldest, str(queue.workers))
         table.add_row(escape(queue.name), *counts, _state(queue))
     console = Console()

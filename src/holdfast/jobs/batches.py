@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from holdfast.bounds import MAX_JOBS
 from holdfast.errors import InvalidArgument, InvalidArguments
 from holdfast.jobs import idempotency, store
 from holdfast.jobs.accepted import BatchAccepted
@@ -37,7 +38,6 @@ from holdfast.jobs.signature import Signature
 from holdfast.jobs.storable import storable_json
 from holdfast.states import JobStatus
 
-MAX_JOBS: Final = 10_000
 # Jobs of a batch that are handed over at once, if there is room; the relay sends the others.
 HANDED_OVER: Final = 500
 # Jobs that are checked and encoded in one go. Of more at a time so many objects would live at once that the

@@ -8,11 +8,9 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from holdfast.bounds import COUNTED
 from holdfast.jobs.delivery import sending
 from holdfast.jobs.models import PausedQueue
-
-# More jobs of a queue than this are not counted.
-COUNTED = 10_000
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""What the API takes and gives, as JSON."""
+"""What the API takes and gives, as JSON. Light: the client knows it without the server's dependencies."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from holdfast.api.examples import BATCH_ID, DOCUMENT_ID, JOB_ID
+from holdfast.bounds import COUNTED, MAX_JOBS
 from holdfast.documents.views import CollectionView, DocumentView, Hit
-from holdfast.jobs.batches import MAX_JOBS
 from holdfast.states import AttemptOutcome, JobStatus
+
+JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
+BATCH_ID: Final = "01997a5e-8f2c-7e02-b1d4-5c6a7b8c9d0e"
+DOCUMENT_ID: Final = "01997a5e-8f2a-7d10-8a34-3f0c9b1d2e4f"
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 MAX_SECONDS = 366 * 86_400
@@ -259,6 +262,51 @@ class SearchResults(BaseModel):
 
     mode: Literal["lexical", "hybrid"] = Field(description="How they were ranked.")
     data: list[Hit]
+
+
+class QueueView(BaseModel):
+    """A queue that has jobs, workers or a pause."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    queued: int = Field(description=f"Jobs that wait; {COUNTED} stands for as many or more.")
+    processing: int = Field(description="Jobs that run.")
+    oldest_wait_seconds: float | None = Field(
+        description="How long ago the job that has waited longest could have started."
+    )
+    workers: int = Field(description="How many take jobs from it; without any, none starts.")
+    paused_at: datetime | None = Field(description="Since when no job of it is started.")
+
+
+class QueueList(BaseModel):
+    """Queues, by name."""
+
+    data: list[QueueView]
+
+
+class WorkerView(BaseModel):
+    """A worker that is alive, as far as it has said so."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    host: str
+    pid: int
+    pool: str
+    queues: list[str]
+    running: int
+    concurrency: int
+    is_consuming: bool = Field(description="Whether it would take a job now if it had a slot for it.")
+    is_stopping: bool
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class WorkerList(BaseModel):
+    """Workers, by name."""
+
+    data: list[WorkerView]
 
 
 class Health(BaseModel):
