@@ -3,6 +3,7 @@
     HoldfastError
     ├── ConfigurationError        a setting or an environment that cannot work
     ├── EngineStartError          an embedded engine did not start
+    ├── MissingExtra              a part of Holdfast that was not installed along
     ├── InvalidArguments          arguments that do not fit the task's annotations
     │   └── IdempotencyConflict   an idempotency key that was used for something else
     ├── NotRetryable              a job that has not failed, or cannot be asked for again
@@ -21,7 +22,12 @@
     │   ├── StepChanged           a step that was saved is not the one the code asks for now
     │   ├── ChildFailed           a child job that did not complete
     │   └── DocumentError         a document that cannot be read, with the stage that found out
-    └── ProviderError             an AI provider refused or could not be reached
+    ├── ProviderError             an AI provider refused or could not be reached
+    ├── ApiUnreachable            what a client sees: the API does not answer
+    ├── RequestRefused            what a client sees: a problem that has no class of its own here
+    │   └── EventsUnavailable     the API has no event streams
+    ├── JobFailed                 what a client sees: the job it waited for has failed
+    └── WaitTimedOut              what a client sees: the job has not ended in the time it would wait
 
 Each class has a sentence (its docstring is the default message) and a stable `code`, which is what a job's
 `error` and an API problem carry. Mapping a code to an HTTP status is the API's business alone.
@@ -55,6 +61,22 @@ class EngineStartError(HoldfastError):
     """An embedded engine did not start."""
 
     code = "engine_start"
+
+
+class MissingExtra(HoldfastError, ImportError):
+    """A part of Holdfast is not installed.
+
+    `extra` is what to install, `missing` the module that was not found.
+    """
+
+    code = "missing_extra"
+
+    def __init__(self, extra: str, missing: str) -> None:
+        super().__init__(
+            f"This part of Holdfast needs {missing!r}, which is not installed."
+            f" Install it: pip install 'holdfast[{extra}]'"
+        )
+        self.extra, self.missing = extra, missing
 
 
 @dataclass(frozen=True)
@@ -250,3 +272,63 @@ class ProviderError(HoldfastError):
         self.retryable = retryable
         self.status = status
         self.retry_after = retry_after
+
+
+class ApiUnreachable(HoldfastError):
+    """The API does not answer."""
+
+    code = "api_unreachable"
+
+
+class RequestRefused(HoldfastError):
+    """The API refused the request.
+
+    Attributes:
+        code: the problem's own, such as `job_not_found`; the status in digits if there was no problem.
+        status: of the HTTP response.
+        retryable: whether the same request may succeed later.
+        retry_after: when, if the API said so.
+        request_id: what the API's log knows the request by.
+    """
+
+    code = "refused"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str,
+        status: int,
+        retryable: bool = False,
+        retry_after: timedelta | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code, self.status, self.retryable = code, status, retryable
+        self.retry_after, self.request_id = retry_after, request_id
+
+
+class EventsUnavailable(RequestRefused):
+    """The API has no event streams: it is older than its client, or has no route for them."""
+
+
+class JobFailed(HoldfastError):
+    """The job has failed.
+
+    Attributes:
+        job_id: the job's id.
+        code: of the job's error, such as `no_text`.
+        stage: the part of the work that failed, if it is known.
+    """
+
+    code = "job_failed"
+
+    def __init__(self, job_id: UUID, message: str | None = None, *, code: str, stage: str | None) -> None:
+        super().__init__(message)
+        self.job_id, self.code, self.stage = job_id, code, stage
+
+
+class WaitTimedOut(HoldfastError, TimeoutError):
+    """The job has not ended in the time that was given; it goes on."""
+
+    code = "wait_timed_out"
