@@ -7,14 +7,8 @@ killed (`reader`, `child`). Parts and chunks are streams: a document of 2,000 pa
 Importing this package loads no parser, so an API process can use `sniff` and `is_supported_name` cheaply.
 """
 
-from holdfast.documents.reading.media import (
-    HEAD_BYTES,
-    SUPPORTED,
-    MediaType,
-    is_supported_name,
-    sniff,
-    supported_suffixes,
-)
+from holdfast.documents.media_types import SUPPORTED, MediaType, is_supported_name, supported_suffixes
+from holdfast.documents.reading.media import HEAD_BYTES, sniff
 from holdfast.documents.reading.parts import Part, ReadLimits
 from holdfast.documents.reading.reader import Document, read_document
 from holdfast.documents.reading.split import Chunk, ChunkSize, split

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.documents.media_types import MediaType
+from holdfast.documents.reading.media import unreadable
 from holdfast.errors import DocumentError
 
 _MAX_MEMBERS = 10_000

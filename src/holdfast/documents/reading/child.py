@@ -25,8 +25,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from holdfast.documents.media_types import OFFICE, MediaType
 from holdfast.documents.reading.cleaning import clean, windows
-from holdfast.documents.reading.media import OFFICE, MediaType, identify, unreadable
+from holdfast.documents.reading.media import identify, unreadable
 from holdfast.documents.reading.parts import PART_CHARS, Facts, Part, ReadLimits
 from holdfast.errors import DocumentError
 

@@ -6,10 +6,10 @@ from typing import cast
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
+from holdfast.documents.media_types import MediaType
 from holdfast.documents.reading.cleaning import clean_line
 from holdfast.documents.reading.encoding import html_encoding
 from holdfast.documents.reading.headings import HeadingPath
-from holdfast.documents.reading.media import MediaType
 from holdfast.documents.reading.parts import Facts, Part
 
 _DROPPED = (

@@ -2,43 +2,15 @@
 
 import codecs
 import re
-from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Final
 
+from holdfast.documents.media_types import OFFICE, SUPPORTED, MediaType
 from holdfast.errors import DocumentError
 
 HEAD_BYTES: Final = 4096
 """How much of a file's beginning `sniff` wants to see."""
 
-
-class MediaType(StrEnum):
-    """The kinds of documents that can be read; the value is the MIME type."""
-
-    PDF = "application/pdf"
-    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
-    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    HTML = "text/html"
-    MARKDOWN = "text/markdown"
-    TEXT = "text/plain"
-
-
-OFFICE: Final = frozenset({MediaType.DOCX, MediaType.PPTX, MediaType.XLSX})
-
-SUPPORTED: Final[dict[str, MediaType]] = {
-    ".pdf": MediaType.PDF,
-    ".docx": MediaType.DOCX,
-    ".pptx": MediaType.PPTX,
-    ".xlsx": MediaType.XLSX,
-    **dict.fromkeys((".html", ".htm", ".xhtml"), MediaType.HTML),
-    **dict.fromkeys((".md", ".markdown"), MediaType.MARKDOWN),
-    **dict.fromkeys(
-        (".txt", ".text", ".rst", ".adoc", ".org", ".tex", ".log", ".csv", ".tsv", ".json", ".yaml", ".yml"),
-        MediaType.TEXT,
-    ),
-}
-"""Lower-case suffix to the type a file of that name should have."""
 
 _CONTAINER_FOLDERS = ((b"word/", MediaType.DOCX), (b"ppt/", MediaType.PPTX), (b"xl/", MediaType.XLSX))
 _PDF_HEADER = re.compile(rb"^%PDF-\d\.\d", re.MULTILINE)
@@ -48,17 +20,6 @@ _HTML_START = re.compile(
 _BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _COMPOUND_FILE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b")) + b"\x7f"
-
-
-def supported_suffixes() -> frozenset[str]:
-    """Return the suffixes worth uploading, lower-case and with their dot."""
-    return frozenset(SUPPORTED)
-
-
-def is_supported_name(name: str) -> bool:
-    """Say whether a file of this name is worth uploading; a name without a suffix is, its content decides."""
-    suffix = PurePath(name).suffix.lower()
-    return not suffix or suffix in SUPPORTED
 
 
 def sniff(head: bytes, name: str) -> MediaType:

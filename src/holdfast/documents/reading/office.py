@@ -4,9 +4,10 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from holdfast.documents.media_types import MediaType
 from holdfast.documents.reading.cleaning import clean_line
 from holdfast.documents.reading.markdown import markdown_parts
-from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.documents.reading.media import unreadable
 from holdfast.documents.reading.parts import Facts, Part
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.documents.media_types import MediaType
+from holdfast.documents.reading.media import unreadable
 from holdfast.errors import DocumentError
 
 PART_CHARS = 32_768

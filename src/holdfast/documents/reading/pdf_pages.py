@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pypdfium2
 
+from holdfast.documents.media_types import MediaType
 from holdfast.documents.reading.cleaning import clean_line
-from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.documents.reading.media import unreadable
 from holdfast.documents.reading.parts import Facts, Part
 from holdfast.errors import DocumentError
 

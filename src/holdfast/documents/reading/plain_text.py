@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from holdfast.documents.media_types import MediaType
 from holdfast.documents.reading.cleaning import windows
 from holdfast.documents.reading.encoding import text_encoding
 from holdfast.documents.reading.markdown import markdown_parts
-from holdfast.documents.reading.media import MediaType
 from holdfast.documents.reading.parts import PART_CHARS, Facts, Part
 
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from holdfast.documents.reading.media import MediaType, unreadable
+from holdfast.documents.media_types import MediaType
+from holdfast.documents.reading.media import unreadable
 from holdfast.documents.reading.parts import Part, ReadLimits
 from holdfast.documents.reading.process import ReadingProcess
 
