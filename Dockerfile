@@ -18,7 +18,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check --constraint constrai
 ENV VIRTUAL_ENV=/opt/holdfast
 # Dependencies first: they change less often than the code, and this layer is the slow one.
 RUN uv pip install --only-binary :all: --constraint constraints.txt --requirements pyproject.toml \
-    $(printf -- '--extra %s ' $(echo "$EXTRAS" | tr ',' ' '))
+    --extra server $(printf -- '--extra %s ' $(echo "$EXTRAS" | tr ',' ' '))
 COPY LICENSE README.md ./
 COPY src src
 RUN uv pip install --no-deps .

@@ -53,7 +53,14 @@ def _holdfast(name: str, pool: str, task: str, slots: int, busy_slots: int) -> C
             for number in range(processes)
         ]
 
-    packages = ("--constraint", str(ROOT / "constraints.txt"), "--editable", str(ROOT), *_ASYNC, "urllib3")
+    packages = (
+        "--constraint",
+        str(ROOT / "constraints.txt"),
+        "--editable",
+        f"{ROOT}[server]",
+        *_ASYNC,
+        "urllib3",
+    )
     return Contender(
         name,
         "holdfast",

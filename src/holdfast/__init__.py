@@ -2,12 +2,14 @@
 
 The public face: `Holdfast` to register tasks and enqueue jobs, `JobContext` for what a task sees of its job.
 
-Names are imported when first used, so that a part that needs little, such as the process that reads a
-document, does not load the whole.
+Names are imported when first used, so that a part that needs little, such as the client or the process that
+reads a document, does not load the whole, and runs where the whole is not installed.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from holdfast.extras import server_parts
 
 if TYPE_CHECKING:
     from holdfast.app import Holdfast, TaskKeywords
@@ -86,7 +88,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    with server_parts():
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -4,15 +4,18 @@
 and includes the routers it wants; its endpoints take `Owner`, `Session` and `IdempotencyKey` as parameters.
 """
 
-from holdfast.api.accepting import IdempotencyKey, answer_with
-from holdfast.api.application import attach, create_app
-from holdfast.api.batches import get_batches_router
-from holdfast.api.dependencies import Administrator, Owner, Session
-from holdfast.api.documents import get_documents_router
-from holdfast.api.health import get_health_router
-from holdfast.api.jobs import get_jobs_router
-from holdfast.api.queues import get_queues_router
-from holdfast.api.search import get_search_router
+from holdfast.extras import server_parts
+
+with server_parts():
+    from holdfast.api.accepting import IdempotencyKey, answer_with
+    from holdfast.api.application import attach, create_app
+    from holdfast.api.batches import get_batches_router
+    from holdfast.api.dependencies import Administrator, Owner, Session
+    from holdfast.api.documents import get_documents_router
+    from holdfast.api.health import get_health_router
+    from holdfast.api.jobs import get_jobs_router
+    from holdfast.api.queues import get_queues_router
+    from holdfast.api.search import get_search_router
 
 __all__ = [
     "Administrator",
