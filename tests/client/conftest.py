@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import threading
-import time
 
 import pytest
 import uvicorn
@@ -122,9 +121,3 @@ def api_url(holdfast, tasks, tmp_path):
 @pytest.fixture
 def client(connect, api_url, owner_and_key):
     return connect(api_url, owner_and_key[1])
-
-
-@pytest.fixture
-def started():
-    """When the test began, by the monotonic clock."""
-    return time.monotonic()

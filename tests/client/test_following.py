@@ -55,7 +55,7 @@ def test_a_stream_that_breaks_is_resumed_and_nothing_is_told_twice(job, server, 
         json_answer(JOB),
         problem_answer(503, "database_unavailable", retryable=True, Retry_After="0"),
         json_answer(JOB),
-        event_stream((ATTEMPT + 2, "snapshot", JOB), delta(2, "b"), delta(3, "c"), end()),
+        event_stream(delta(2, "b"), delta(3, "c"), end()),
     ]
     events = list(job.events())
 
@@ -65,13 +65,22 @@ def test_a_stream_that_breaks_is_resumed_and_nothing_is_told_twice(job, server, 
     assert {asked.headers["Last-Event-ID"] for asked in resumed} == {str(ATTEMPT + 2)}
 
 
-def test_events_that_were_lost_are_made_up_for_by_a_newer_snapshot(job, server):
+def test_events_that_were_lost_are_made_up_for_by_another_snapshot(job, server):
     server.script = [
         event_stream(SNAPSHOT),
         json_answer(JOB),
-        event_stream((2 * ATTEMPT, "snapshot", JOB | {"attempt": 2}), (2 * ATTEMPT + 7, "job.failed", {})),
+        event_stream((ATTEMPT, "snapshot", JOB), (2 * ATTEMPT, "job.started", {}), breaks=True),
+        json_answer(JOB),
+        event_stream((5, "snapshot", JOB), (6, "job.failed", {})),
     ]
-    assert [event.id for event in job.events()] == [ATTEMPT, 2 * ATTEMPT, 2 * ATTEMPT + 7]
+    names = [(event.id, event.name) for event in job.events()]
+    assert names == [
+        (ATTEMPT, "snapshot"),
+        (ATTEMPT, "snapshot"),
+        (2 * ATTEMPT, "job.started"),
+        (5, "snapshot"),
+        (6, "job.failed"),
+    ]
 
 
 def test_events_from_a_known_one_on(job, server):

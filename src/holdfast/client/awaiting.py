@@ -150,16 +150,16 @@ class AsyncClient:
                         yield emitted
                     await performer.advance(course, effect)
 
-    def job(self, job_id: UUID | str, *, document_id: UUID | None = None) -> "AsyncJob":
+    def job(self, job_id: UUID | str) -> "AsyncJob":
         """A job by its id; nothing is asked of the API yet."""
-        return AsyncJob(self, UUID(str(job_id)), document_id)
+        return AsyncJob(self, UUID(str(job_id)))
 
     def batch(self, batch_id: UUID | str) -> "AsyncBatch":
         """A batch by its id; nothing is asked of the API yet."""
         return AsyncBatch(self, UUID(str(batch_id)))
 
     def _job_of(self, accepted: JobAccepted | DocumentAccepted) -> "AsyncJob":
-        return self.job(accepted.job_id, document_id=getattr(accepted, "document_id", None))
+        return AsyncJob(self, accepted.job_id, accepted)
 
     def _batch_of(self, accepted: BatchAccepted) -> "AsyncBatch":
         return AsyncBatch(self, accepted.batch_id, tuple(accepted.job_ids))
@@ -171,7 +171,11 @@ class AsyncClient:
     get_job = _method(planned(calls.get_job), _itself)
     list_jobs = _method(planned(calls.list_jobs), _itself)
     jobs = _iterating(listing.jobs, JobView)
-    retry = _method(planned(calls.retry_job), _job_of)
+    list_attempts = _method(planned(calls.list_attempts), _itself)
+    cancel_job = _method(planned(calls.cancel_job), _itself)
+    retry_job = _method(planned(calls.retry_job), _job_of)
+    get_batch = _method(planned(calls.get_batch), _itself)
+    cancel_batch = _method(planned(calls.cancel_batch), _itself)
     list_batches = _method(planned(calls.list_batches), _itself)
     get_document = _method(planned(calls.get_document), _itself)
     list_documents = _method(planned(calls.list_documents), _itself)
@@ -199,12 +203,18 @@ class _Known:
 class AsyncJob(_Known):
     """A job of a client, by its id.
 
-    `document_id` is the document's, if the job ingests one and was made by `ingest`.
+    Attributes:
+        created: whether this client's request made it, and no earlier one with the idempotency key; `None` if
+            the job was not asked for by this client.
+        document_id: the document's, if the job was made by `ingest`.
     """
 
-    def __init__(self, client: AsyncClient, job_id: UUID, document_id: UUID | None = None) -> None:
+    def __init__(
+        self, client: AsyncClient, job_id: UUID, accepted: JobAccepted | DocumentAccepted | None = None
+    ) -> None:
         super().__init__(client, job_id)
-        self.document_id = document_id
+        self.created = None if accepted is None else accepted.created
+        self.document_id = accepted.document_id if isinstance(accepted, DocumentAccepted) else None
 
     get = _of_one(planned(calls.get_job))
     wait = _of_one(waiting.wait)
@@ -212,14 +222,16 @@ class AsyncJob(_Known):
     cancel = _of_one(planned(calls.cancel_job))
     list_attempts = _of_one(planned(calls.list_attempts))
 
-    def events(self, *, after: int | None = None) -> AsyncGenerator[Event, None]:
+    def events(
+        self, *, after: int | None = None, timeout: float | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Its events until it has ended, each once and in order; see `following.job_events`."""
-        plan = following.job_events(Patience(self.client.patience), self.id, after=after)
+        plan = following.job_events(Patience(self.client.patience), self.id, after=after, timeout=timeout)
         return self.client.iterate(plan, Event)
 
     async def retry(self, *, steps: Steps = Steps.KEEP, idempotency_key: str | None = None) -> "AsyncJob":
         """Make a new job that does what this one, which has failed or was cancelled, asked for."""
-        return await self.client.retry(self.id, steps=steps, idempotency_key=idempotency_key)
+        return await self.client.retry_job(self.id, steps=steps, idempotency_key=idempotency_key)
 
 
 class AsyncBatch(_Known):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from holdfast.schemas import JobProgress
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
-
 COLOURS = {
     "queued": "yellow",
     "processing": "blue",
@@ -37,8 +37,8 @@ def open_bar() -> Iterator[Bar]:
         yield TerminalBar(progress)
 
 
-def terminal_progress() -> "Progress":
-    """Rich's progress display on stderr, as all bars of Holdfast look."""
+def terminal_progress(console: "Console | None" = None) -> "Progress":
+    """Rich's progress display as all bars of Holdfast look, on stderr if no console is given."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -48,7 +48,7 @@ def terminal_progress() -> "Progress":
         MofNCompleteColumn(),
         TextColumn("[dim]{task.fields[note]}"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console or Console(stderr=True),
     )
 
 

@@ -161,16 +161,16 @@ class Client:
                     yield emitted
                 performer.advance(course, effect)
 
-    def job(self, job_id: UUID | str, *, document_id: UUID | None = None) -> "Job":
+    def job(self, job_id: UUID | str) -> "Job":
         """A job by its id; nothing is asked of the API yet."""
-        return Job(self, UUID(str(job_id)), document_id)
+        return Job(self, UUID(str(job_id)))
 
     def batch(self, batch_id: UUID | str) -> "Batch":
         """A batch by its id; nothing is asked of the API yet."""
         return Batch(self, UUID(str(batch_id)))
 
     def _job_of(self, accepted: JobAccepted | DocumentAccepted) -> "Job":
-        return self.job(accepted.job_id, document_id=getattr(accepted, "document_id", None))
+        return Job(self, accepted.job_id, accepted)
 
     def _batch_of(self, accepted: BatchAccepted) -> "Batch":
         return Batch(self, accepted.batch_id, tuple(accepted.job_ids))
@@ -182,7 +182,11 @@ class Client:
     get_job = _method(planned(calls.get_job), _itself)
     list_jobs = _method(planned(calls.list_jobs), _itself)
     jobs = _iterating(listing.jobs, JobView)
-    retry = _method(planned(calls.retry_job), _job_of)
+    list_attempts = _method(planned(calls.list_attempts), _itself)
+    cancel_job = _method(planned(calls.cancel_job), _itself)
+    retry_job = _method(planned(calls.retry_job), _job_of)
+    get_batch = _method(planned(calls.get_batch), _itself)
+    cancel_batch = _method(planned(calls.cancel_batch), _itself)
     list_batches = _method(planned(calls.list_batches), _itself)
     get_document = _method(planned(calls.get_document), _itself)
     list_documents = _method(planned(calls.list_documents), _itself)
@@ -210,12 +214,18 @@ class _Known:
 class Job(_Known):
     """A job of a client, by its id.
 
-    `document_id` is the document's, if the job ingests one and was made by `ingest`.
+    Attributes:
+        created: whether this client's request made it, and no earlier one with the idempotency key; `None` if
+            the job was not asked for by this client.
+        document_id: the document's, if the job was made by `ingest`.
     """
 
-    def __init__(self, client: Client, job_id: UUID, document_id: UUID | None = None) -> None:
+    def __init__(
+        self, client: Client, job_id: UUID, accepted: JobAccepted | DocumentAccepted | None = None
+    ) -> None:
         super().__init__(client, job_id)
-        self.document_id = document_id
+        self.created = None if accepted is None else accepted.created
+        self.document_id = accepted.document_id if isinstance(accepted, DocumentAccepted) else None
 
     get = _of_one(planned(calls.get_job))
     wait = _of_one(waiting.wait)
@@ -223,14 +233,14 @@ class Job(_Known):
     cancel = _of_one(planned(calls.cancel_job))
     list_attempts = _of_one(planned(calls.list_attempts))
 
-    def events(self, *, after: int | None = None) -> Iterator[Event]:
+    def events(self, *, after: int | None = None, timeout: float | None = None) -> Iterator[Event]:
         """Its events until it has ended, each once and in order; see `following.job_events`."""
-        plan = following.job_events(Patience(self.client.patience), self.id, after=after)
+        plan = following.job_events(Patience(self.client.patience), self.id, after=after, timeout=timeout)
         return self.client.iterate(plan, Event)
 
     def retry(self, *, steps: Steps = Steps.KEEP, idempotency_key: str | None = None) -> "Job":
         """Make a new job that does what this one, which has failed or was cancelled, asked for."""
-        return self.client.retry(self.id, steps=steps, idempotency_key=idempotency_key)
+        return self.client.retry_job(self.id, steps=steps, idempotency_key=idempotency_key)
 
 
 class Batch(_Known):

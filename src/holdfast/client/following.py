@@ -86,8 +86,8 @@ class EventStream:
         for frame in self._reader.feed(piece):
             event = _event(frame)
             if self._is_numbered and event.id is not None:
-                # What is sent again after a reconnect, the snapshot above all, was seen before.
-                if self._last is not None and event.id <= self._last:
+                # A snapshot is told whatever its id: it comes where something before it was lost.
+                if event.name != SNAPSHOT and self._last is not None and event.id <= self._last:
                     continue
                 self._last = event.id
             if self._is_numbered and event.is_end:
@@ -130,13 +130,20 @@ def follow(
         yield Pause(pause)
 
 
-def job_events(patience: Patience, job_id: UUID, *, after: int | None = None) -> Plan[None]:
+def job_events(
+    patience: Patience, job_id: UUID, *, after: int | None = None, timeout: float | None = None
+) -> Plan[None]:
     """A job's events until it has ended, each once and in order, beginning with a snapshot of the job.
 
-    A connection that breaks is made anew, and goes on where it was. `after` is the id of the last event that
-    is known from before.
+    A connection that breaks is made anew, and goes on where it was; another snapshot is told where events
+    were lost meanwhile. `after` is the id of the last event that is known from before.
+
+    Raises:
+        WaitTimedOut: it has not ended after `timeout` seconds, or a little more.
+        EventsUnavailable: the API has no event streams.
     """
-    yield from follow(patience, job_id, each, after=after)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    yield from follow(patience, job_id, each, after=after, deadline=deadline)
 
 
 def all_events(patience: Patience, *, task: str | None = None, status: JobStatus | None = None) -> Plan[None]:

@@ -1,8 +1,6 @@
 """Lists that come in pages, read to their end."""
 
-from typing import Final
-
-from typing_extensions import Unpack
+from typing import Final, Unpack
 
 from holdfast.client.calls import JobFilters, list_jobs
 from holdfast.client.effects import Emit, Plan

@@ -142,16 +142,19 @@ def _at_most(seconds: float, deadline: float | None) -> float:
     return seconds if deadline is None else max(0.0, min(seconds, deadline - time.monotonic()))
 
 
-def _showing(bar: Bar) -> Teller:
-    """Show events on the bar."""
+def show_event(bar: Bar, event: Event) -> None:
+    """Show on the bar what an event tells of status and progress."""
+    if event.job is not None:
+        bar.show(event.job.status, event.job.progress)
+    elif event.name == "job.progress":
+        bar.show(JobStatus.PROCESSING, JobProgress.model_validate(event.data))
+    elif event.name.startswith("job."):
+        bar.show(_STATUSES.get(event.name, JobStatus.PROCESSING), None)
 
+
+def _showing(bar: Bar) -> Teller:
     def tell(event: Event) -> Iterable[Emit]:
-        if event.job is not None:
-            bar.show(event.job.status, event.job.progress)
-        elif event.name == "job.progress":
-            bar.show(JobStatus.PROCESSING, JobProgress.model_validate(event.data))
-        elif event.name.startswith("job."):
-            bar.show(_STATUSES.get(event.name, JobStatus.PROCESSING), None)
+        show_event(bar, event)
         return ()
 
     return tell
