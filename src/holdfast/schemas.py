@@ -301,6 +301,7 @@ class WorkerView(BaseModel):
     is_stopping: bool
     started_at: datetime
     heartbeat_at: datetime
+    heartbeat_age_seconds: float = Field(description="How long ago that was, by the clock of the database.")
 
 
 class WorkerList(BaseModel):

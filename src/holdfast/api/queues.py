@@ -37,6 +37,7 @@ _WORKER: Final[dict[str, Any]] = {
     "is_stopping": False,
     "started_at": "2026-11-22T08:00:00.400000Z",
     "heartbeat_at": "2026-11-22T10:15:30.900000Z",
+    "heartbeat_age_seconds": 0.4,
 }
 
 

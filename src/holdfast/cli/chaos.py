@@ -1,17 +1,13 @@
 """`holdfast chaos`: break everything around the engine, and prove that no job was lost or done twice."""
 
+import json
 import random
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from holdfast.cli.loading import load_holdfast
 from holdfast.errors import ConfigurationError
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
     from holdfast.chaos.report import Report
@@ -42,13 +38,17 @@ def chaos(
     Without an app it runs a workload of its own, whose effects and paid calls are counted. Your app is given
     the engines through its environment.
     """
-    from holdfast.chaos.catalogue import faults_named
-    from holdfast.chaos.plan import Plan
-    from holdfast.chaos.run import run
-
     if list_faults:
         _list()
         return
+    from rich.console import Console
+    from rich.markup import escape
+
+    from holdfast.chaos.catalogue import faults_named
+    from holdfast.chaos.plan import Plan
+    from holdfast.chaos.run import run
+    from holdfast.settings import Settings
+
     if (app is None) != (task is None):
         raise ConfigurationError("An app needs a --task, and a --task an app.")
     plan = Plan(
@@ -84,6 +84,9 @@ def submitter(app: str, order: str) -> None:
 
 
 def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     from holdfast.chaos.catalogue import FAULTS
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -94,8 +97,8 @@ def _list() -> None:
 
 def _arguments(text: str) -> dict[str, object]:
     try:
-        arguments = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
         raise ConfigurationError(f"--args is not JSON: {error}") from error
     if not isinstance(arguments, dict):
         raise ConfigurationError("--args must be a JSON object, with the task's arguments by name.")
@@ -103,6 +106,10 @@ def _arguments(text: str) -> dict[str, object]:
 
 
 def _show(report: "Report", *, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console()
     if as_json:
         console.print_json(data=report.as_json())

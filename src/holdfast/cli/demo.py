@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from holdfast.cli.documents import show_hits
-from holdfast.cli.remote import Remote
 from holdfast.cli.services import Service, end_as_by_ctrl_c, running, wait_until_ready
-from holdfast.cli.uploading import ingest_files
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from holdfast.app import Holdfast
+    from holdfast.client import Client
 
 QUERIES = (
     "how do I retry a failed task",
@@ -42,7 +41,10 @@ def demo() -> None:
 
     Exit code 1: some could not be ingested.
     """
+    from rich.console import Console
+
     from holdfast.app import Holdfast
+    from holdfast.settings import Settings
 
     started = time.monotonic()
     end_as_by_ctrl_c()
@@ -63,7 +65,7 @@ def demo() -> None:
     with running(services):
         wait_until_ready(url, services)
         console.print(f"[bold]3.[/] API at {url} and a Celery worker are processes of their own")
-        failures = _show(Remote(url, token), files, console)
+        failures = _show(url, token, files, console)
     console.print(f"\nDone in {time.monotonic() - started:.1f} s; nothing is left running.")
     if failures:
         raise typer.Exit(1)
@@ -72,21 +74,28 @@ def demo() -> None:
     )
 
 
-def _show(remote: Remote, files: list[Path], console: Console) -> int:
+def _show(url: str, token: str, files: list[Path], console: "Console") -> int:
+    from holdfast.cli.uploading import ingest_files
+    from holdfast.client import Client
+
     console.print("[bold]4.[/] Upload, ingest, follow")
     started = time.monotonic()
-    failures = ingest_files(remote, {file.name: file for file in files}, "readmes", console)
-    seconds = time.monotonic() - started
-    console.print(f"   {len(files) - failures} of {len(files)} documents ingested in {seconds:.1f} s")
-    console.print("[bold]5.[/] Search")
-    for query in QUERIES:
-        console.print(f"\n[bold]{query}?[/]")
-        show_hits(console, remote.post("/v1/search", {"query": query, "collection": "readmes", "limit": 2}))
-    remote.close()
+    with Client(url, token) as client:
+        ended = ingest_files(client, {file.name: file for file in files}, "readmes", console)
+        failures = sum(not each.is_done for each in ended)
+        _tell_found(client, len(files) - failures, len(files), time.monotonic() - started, console)
     return failures
 
 
-def _prepare(holdfast: "Holdfast", console: Console) -> str:
+def _tell_found(client: "Client", done: int, total: int, seconds: float, console: "Console") -> None:
+    console.print(f"   {done} of {total} documents ingested in {seconds:.1f} s")
+    console.print("[bold]5.[/] Search")
+    for query in QUERIES:
+        console.print(f"\n[bold]{query}?[/]")
+        show_hits(console, client.search(query, "readmes", limit=2))
+
+
+def _prepare(holdfast: "Holdfast", console: "Console") -> str:
     from holdfast.jobs import keys
     from holdfast.migrations import upgrade
 

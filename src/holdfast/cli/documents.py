@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.remote import connected
-from holdfast.cli.uploading import ingest_files
-from holdfast.documents.reading import is_supported_name
+from holdfast.cli.showing import AsJson, as_json, print_json
+from holdfast.documents.media_types import is_supported_name
 from holdfast.errors import ConfigurationError
-from holdfast.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from holdfast.cli.uploading import Ingested
+    from holdfast.schemas import SearchResults
 
 EXCERPT = 240
 
@@ -24,46 +28,68 @@ def ingest(
         list[Path], typer.Argument(help="Files, or folders to take all documents from but hidden ones.")
     ],
     collection: Collection = "default",
+    as_json_: AsJson = False,
 ) -> None:
     """Ingest documents, and follow them until they can be searched. Exit code 1: some could not be.
 
     A file is known by its name, one out of a folder by its way there: `docs > guide > intro.md`. Ingested
     again, it replaces what it was.
     """
+    from rich.console import Console
+
+    from holdfast.cli.uploading import ingest_files
+
     files = _named(paths)
-    with connected(Settings()) as remote:
-        failures = ingest_files(remote, files, collection, Console())
-    if failures:
-        raise typer.Exit(1)
+    with connected() as client:
+        ended = ingest_files(client, files, collection, Console(quiet=as_json_))
+    if as_json_:
+        print_json({"data": [_told(each) for each in ended]})
+    if not all(each.is_done for each in ended):
+        raise typer.Exit(ExitCode.ERROR)
 
 
 def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     collection: Collection = "default",
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many results.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Search a collection."""
-    with connected(Settings()) as remote:
-        found = remote.post("/v1/search", {"query": query, "collection": collection, "limit": limit})
-    console = Console()
-    if as_json:
-        console.print_json(data=found)
-    else:
-        show_hits(console, found)
+    with connected() as client:
+        found = client.search(query, collection, limit=limit)
+    if as_json_:
+        print_json(as_json(found))
+        return
+    from rich.console import Console
+
+    show_hits(Console(), found)
 
 
-def show_hits(console: Console, found: dict[str, Any]) -> None:
+def show_hits(console: "Console", found: "SearchResults") -> None:
     """Print search results, each with where it stands."""
-    if not found["data"]:
+    from rich.markup import escape
+
+    if not found.data:
         console.print("Nothing found.")
-    for rank, hit in enumerate(found["data"], start=1):
-        page = f", page {hit['page']}" if hit["page"] else ""
-        section = f" › {hit['section']}" if hit["section"] else ""
-        place = f"[bold cyan]{rank}. {escape(hit['document'])}[/][dim]{page}{escape(section)}[/]"
-        excerpt = " ".join(hit["text"].split())
+    for rank, hit in enumerate(found.data, start=1):
+        page = f", page {hit.page}" if hit.page else ""
+        section = f" › {hit.section}" if hit.section else ""
+        place = f"[bold cyan]{rank}. {escape(hit.document)}[/][dim]{page}{escape(section)}[/]"
+        excerpt = " ".join(hit.text.split())
         shortened = excerpt[:EXCERPT] + ("…" if len(excerpt) > EXCERPT else "")
         console.print(f"{place}\n   {escape(shortened)}", highlight=False)
+
+
+def _told(ingested: "Ingested") -> dict[str, object]:
+    from holdfast.cli.uploading import reason_of
+
+    told: dict[str, object] = {"name": ingested.name, "job": None, "error": None}
+    if ingested.job is not None:
+        told["job"] = as_json(ingested.job)
+    if not ingested.is_done:
+        code, message = reason_of(ingested)
+        told["error"] = {"code": code, "message": message}
+    return told
 
 
 def _named(paths: Iterable[Path]) -> dict[str, Path]:

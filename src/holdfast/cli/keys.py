@@ -2,15 +2,16 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from holdfast.cli.loading import database_errors, load_holdfast
+from holdfast.cli.showing import AsJson, print_json
 from holdfast.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from holdfast.jobs.models import ApiKey
 
 
 class Scope(StrEnum):
@@ -31,6 +32,7 @@ def create(
     scope: Annotated[
         list[Scope] | None, typer.Option(help="What it may do besides; `admin`: pause and resume queues.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key. It is printed now and never again: only a hash of it is stored."""
     from holdfast.jobs import keys
@@ -38,25 +40,39 @@ def create(
     expires_in = None if expires_in_days is None else timedelta(days=expires_in_days)
     with database_errors(), load_holdfast().database.transaction() as session:
         _, token = keys.create_key(session, name, scopes=scope or (), expires_in=expires_in)
-    typer.echo(token)
+    if as_json:
+        print_json({"key": token, "name": name, "scopes": scope or []})
+    else:
+        typer.echo(token)
 
 
 @app.command("list")
-def list_() -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the keys."""
     from holdfast.jobs import keys
 
-    table = Table("prefix", "name", "scopes", "created", "expires", "revoked")
     with database_errors(), load_holdfast().database.session() as session:
-        for key in keys.list_keys(session):
-            times = (key.created_at, key.expires_at, key.revoked_at)
-            shown = (f"{time:%Y-%m-%d %H:%M}" if time else "" for time in times)
-            table.add_row(f"hf_{key.prefix}", escape(key.name), ", ".join(key.scopes), *shown)
+        found = [_facts(key) for key in keys.list_keys(session)]
+    if as_json:
+        print_json({"data": [{**facts, **_written(facts)} for facts in found]})
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("prefix", "name", "scopes", "created", "expires", "revoked")
+    for facts in found:
+        times = (facts[name] for name in _TIMES)
+        shown = (f"{time:%Y-%m-%d %H:%M}" if time else "" for time in times)
+        table.add_row(facts["prefix"], escape(facts["name"]), ", ".join(facts["scopes"]), *shown)
     Console().print(table)
 
 
 @app.command()
-def revoke(prefix: Annotated[str, typer.Argument(help="The key's prefix, such as hf_1a2b3c4d.")]) -> None:
+def revoke(
+    prefix: Annotated[str, typer.Argument(help="The key's prefix, such as hf_1a2b3c4d.")],
+    as_json: AsJson = False,
+) -> None:
     """Revoke a key."""
     from holdfast.jobs import keys
 
@@ -64,4 +80,19 @@ def revoke(prefix: Annotated[str, typer.Argument(help="The key's prefix, such as
         is_revoked = keys.revoke_key(session, prefix)
     if not is_revoked:
         raise ConfigurationError(f"There is no valid key {prefix}.")
-    typer.echo(f"Revoked {prefix}.")
+    if as_json:
+        print_json({"prefix": prefix, "revoked": True})
+    else:
+        typer.echo(f"Revoked {prefix}.")
+
+
+_TIMES = ("created_at", "expires_at", "revoked_at")
+
+
+def _facts(key: "ApiKey") -> dict[str, Any]:
+    named = {"prefix": f"hf_{key.prefix}", "name": key.name, "scopes": list(key.scopes)}
+    return {**named, **{name: getattr(key, name) for name in _TIMES}}
+
+
+def _written(facts: dict[str, Any]) -> dict[str, str | None]:
+    return {name: facts[name] and facts[name].isoformat() for name in _TIMES}

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from holdfast.errors import ConfigurationError, DatabaseUnavailable
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
     from holdfast.app import Holdfast
@@ -19,7 +18,9 @@ def load_holdfast(target: str | None = None) -> "Holdfast":
     Raises:
         ConfigurationError: there is no such module or attribute, or it is no `Holdfast`.
     """
-    from holdfast.app import Holdfast  # heavy: only commands that need the engine load it
+    # Heavy: only commands that need the engine load it.
+    from holdfast.app import Holdfast
+    from holdfast.settings import Settings
 
     target = target or Settings().app
     # A console script does not look for modules where it is run; celery and uvicorn do, and so do we.

@@ -4,13 +4,12 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
-from holdfast.settings import Settings
-
 if TYPE_CHECKING:
     from holdfast.app import Holdfast
+    from holdfast.settings import Settings
 
 
-def key_file(settings: Settings) -> Path:
+def key_file(settings: "Settings") -> Path:
     """Where the key is kept; readable by its owner alone."""
     return settings.home / "api-key"
 

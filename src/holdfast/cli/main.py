@@ -4,13 +4,12 @@ import sys
 from typing import NoReturn
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
-from holdfast.cli import batches, chaos, demo, documents, jobs, keys, queues, run, schedules, workers
+# None of these imports at its top what takes long to import: `--help` and completion are waited for.
+from holdfast.cli import batches, chaos, demo, documents, jobs, keys, queues, run, schedules, top, workers
+from holdfast.cli.exit_codes import ExitCode
 from holdfast.errors import ConfigurationError, HoldfastError
-from holdfast.settings import Settings
+from holdfast.extras import server_parts
 
 app = typer.Typer(
     help="Durable background jobs for AI APIs.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -26,6 +25,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(batches.app, name="batches")
 app.add_typer(queues.app, name="queues")
 app.add_typer(workers.app, name="workers")
+app.command("top")(top.top)
 app.command("schedules")(schedules.schedules)
 app.command("demo")(demo.demo)
 app.command("chaos")(chaos.chaos)
@@ -35,26 +35,39 @@ app.command("chaos-submitter", hidden=True)(chaos.submitter)
 def main() -> None:
     """Run the command line; an error that Holdfast knows is one line, and exit code 1."""
     try:
-        app()
+        with server_parts():
+            app()
     except HoldfastError as error:
         _fail(error)
-    except ValidationError as error:
-        if error.title != Settings.__name__:
+    except ValueError as error:
+        if (told := _of_settings(error)) is None:
             raise
-        _fail(ConfigurationError(_of_settings(error)))
+        _fail(ConfigurationError(told))
 
 
 def _fail(error: HoldfastError) -> NoReturn:
+    from rich.console import Console
+    from rich.markup import escape
+
     Console(stderr=True).print(f"[bold red]Error[/] ({error.code}): {escape(error.message)}", highlight=False)
-    sys.exit(1)
+    sys.exit(ExitCode.ERROR)
 
 
-def _of_settings(error: ValidationError) -> str:
+def _of_settings(error: ValueError) -> str | None:
+    """What is wrong with which settings, if that is what the error is about."""
+    from pydantic import ValidationError
+
+    from holdfast.settings import Settings
+
+    if not isinstance(error, ValidationError) or error.title != Settings.__name__:
+        return None
     # What was given is not repeated: some settings are secrets.
     faults = [f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
     return "; ".join(faults) + "."
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
+    from holdfast.settings import Settings
+
     name = str(location[0])
     return f"HOLDFAST_{name.upper()}" if name in Settings.model_fields else name

@@ -5,17 +5,16 @@ import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.local_key import key_file, make_local_key
 from holdfast.cli.pools import Pool
 from holdfast.cli.services import Service, end_as_by_ctrl_c, running, supervise, wait_until_ready
 from holdfast.errors import ConfigurationError
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from rich.console import Console
 
     from holdfast.app import Holdfast
 
@@ -45,6 +44,8 @@ def api(app: App = None, host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve the HTTP API: of the document backend, or of the jobs alone for a Holdfast of your own."""
     import uvicorn
 
+    from holdfast.settings import Settings
+
     logging.basicConfig(
         level=Settings().log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
@@ -64,6 +65,7 @@ def worker(
 ) -> None:
     """Run a worker. Further options go to `celery worker`, such as `-Q queue` or `--hostname name`."""
     from holdfast.celery.command import run_worker
+    from holdfast.settings import Settings
 
     celery = load_holdfast(app).celery
     level = Settings().log_level
@@ -79,6 +81,8 @@ def worker(
 
 def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 100) -> None:
     """Run engines, API and worker in this terminal, until Ctrl-C."""
+    from rich.console import Console
+
     from holdfast.migrations import upgrade
 
     console = Console()
@@ -116,7 +120,7 @@ def _has_documents(holdfast: "Holdfast") -> bool:
     return holdfast is server.holdfast
 
 
-def _greet(console: Console, url: str, token: str | None, holdfast: "Holdfast") -> None:
+def _greet(console: "Console", url: str, token: str | None, holdfast: "Holdfast") -> None:
     settings = holdfast.settings
     console.print(
         f"\n[bold green]Holdfast is up[/] at [link={url}]{url}[/link], its API described at {url}/docs"

@@ -4,24 +4,31 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.run import App
+from holdfast.cli.showing import AsJson, print_json
 
 
-def schedules(app: App = None) -> None:
+def schedules(app: App = None, as_json: AsJson = False) -> None:
     """List the tasks that are run by the clock, with their last and next ticks."""
     from holdfast.jobs.schedules import list_schedules
 
     holdfast = load_holdfast(app)
     with database_errors(), holdfast.database.session() as session:
         found = list_schedules(session, holdfast.tasks)
+    if as_json:
+        from pydantic_core import to_jsonable_python
+
+        print_json({"data": to_jsonable_python(found)})
+        return
     if not found:
         typer.echo("No task has a cron.")
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
     names = ("task", "cron", "timezone", "last tick", "next tick")
     # Without lines, a row fits into a terminal of 80 columns.
     table = Table(*(Column(name, no_wrap=True) for name in names), box=None, pad_edge=False)

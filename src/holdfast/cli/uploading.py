@@ -2,14 +2,20 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
-from holdfast.cli.remote import Remote, RequestRefused
+from holdfast.cli.remote import PATIENCE_SECONDS
+from holdfast.client import Client
+from holdfast.client.bars import terminal_progress
+from holdfast.errors import ApiUnreachable, ConfigurationError, HoldfastError
+from holdfast.schemas import JobView
 from holdfast.states import JobStatus
 
 # Files that are followed at a time; the next upload waits until one of them has ended.
@@ -17,28 +23,44 @@ IN_FLIGHT = 16
 POLL_SECONDS = 0.2
 
 
-def ingest_files(remote: Remote, files: Mapping[str, Path], collection: str, console: Console) -> int:
-    """Upload files by name and follow their jobs to the end; returns how many could not be ingested."""
-    with _progress(console) as progress:
-        watch = _Watch(remote, progress, len(files))
+@dataclass(frozen=True)
+class Ingested:
+    """What became of a file: the job that has ended, or the error that it was refused with."""
+
+    name: str
+    job: JobView | None
+    error: HoldfastError | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it can be searched."""
+        return self.job is not None and self.job.status is JobStatus.COMPLETED
+
+
+def ingest_files(
+    client: Client, files: Mapping[str, Path], collection: str, console: Console
+) -> list[Ingested]:
+    """Upload files by name and follow their jobs to the end."""
+    with terminal_progress(console) as progress:
+        watch = _Watch(client, progress, len(files))
         for name, path in files.items():
             while watch.is_full:
                 watch.look()
             watch.upload(name, path, collection)
         while not watch.is_empty:
             watch.look()
-    return watch.failures
+    return watch.ended
 
 
 class _Watch:
     """The jobs that are under way, each with its bar."""
 
-    def __init__(self, remote: Remote, progress: Progress, total: int) -> None:
-        self._remote = remote
+    def __init__(self, client: Client, progress: Progress, total: int) -> None:
+        self._client = client
         self._progress = progress
         self._overall = progress.add_task("[bold]documents", total=total, note="")
-        self._bars: dict[str, tuple[str, TaskID]] = {}
-        self.failures = 0
+        self._bars: dict[UUID, tuple[str, TaskID]] = {}
+        self.ended: list[Ingested] = []
 
     @property
     def is_full(self) -> bool:
@@ -50,54 +72,55 @@ class _Watch:
 
     def upload(self, name: str, path: Path, collection: str) -> None:
         try:
-            accepted = self._remote.upload(path, collection, name=name)
-        except RequestRefused as error:
-            self._fail(name, error.code, error.message)
+            job = self._client.ingest(path, collection, name=name)
+        except (ApiUnreachable, ConfigurationError):
+            raise
+        except HoldfastError as error:
+            self._end(Ingested(name, None, error))
             return
+        # It is there, so that it is worth waiting for.
+        self._client.patience = PATIENCE_SECONDS
         bar = self._progress.add_task(escape(name), total=None, note="queued")
-        self._bars[accepted["job_id"]] = (name, bar)
+        self._bars[job.id] = (name, bar)
 
     def look(self) -> None:
         time.sleep(POLL_SECONDS)
         for job_id, (name, bar) in list(self._bars.items()):
-            job = self._remote.get(f"/v1/jobs/{job_id}")
+            job = self._client.get_job(job_id)
             self._draw(bar, job)
-            if JobStatus(job["status"]).is_terminal:
-                self._end(name, job)
+            if job.status.is_terminal:
+                self._end(Ingested(name, job, None))
                 self._progress.remove_task(bar)
                 del self._bars[job_id]
 
-    def _draw(self, bar: TaskID, job: dict[str, Any]) -> None:
-        progress = job["progress"] or {}
-        self._progress.update(
-            bar,
-            completed=progress.get("current") or 0,
-            total=progress.get("total"),
-            note=escape(progress.get("message") or job["status"]),
-        )
+    def _draw(self, bar: TaskID, job: JobView) -> None:
+        progress = job.progress
+        if progress is None:
+            self._progress.update(bar, note=job.status)
+        else:
+            note = escape(progress.message or job.status)
+            self._progress.update(bar, completed=progress.current, total=progress.total, note=note)
 
-    def _end(self, name: str, job: dict[str, Any]) -> None:
-        if job["status"] != JobStatus.COMPLETED:
-            error = job["error"] or {"code": job["status"], "message": "The job was cancelled."}
-            self._fail(name, error["code"], error["message"])
-            return
-        result = job["result"]
-        what = "unchanged" if result["unchanged"] else f"{result['chunks']} chunks"
-        self._progress.print(f"[green]✓[/] {escape(name)} [dim]{what}[/]", highlight=False)
-        self._progress.advance(self._overall)
-
-    def _fail(self, name: str, code: str, message: str) -> None:
-        self.failures += 1
-        self._progress.print(f"[red]✗[/] {escape(name)} [red]{code}[/] {escape(message)}", highlight=False)
+    def _end(self, ingested: Ingested) -> None:
+        self.ended.append(ingested)
+        name = escape(ingested.name)
+        if ingested.is_done:
+            self._progress.print(f"[green]✓[/] {name} [dim]{_what(ingested)}[/]", highlight=False)
+        else:
+            code, message = reason_of(ingested)
+            self._progress.print(f"[red]✗[/] {name} [red]{code}[/] {escape(message)}", highlight=False)
         self._progress.advance(self._overall)
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
+def reason_of(ingested: Ingested) -> tuple[str, str]:
+    """Why it cannot be searched: a code and a message."""
+    if ingested.error is not None:
+        return ingested.error.code, ingested.error.message
+    if ingested.job is None or ingested.job.error is None:
+        return JobStatus.CANCELLED, "The job was cancelled."
+    return ingested.job.error.code, ingested.job.error.message
+
+
+def _what(ingested: Ingested) -> str:
+    result: Any = None if ingested.job is None else ingested.job.result
+    return "unchanged" if result["unchanged"] else f"{result['chunks']} chunks"

@@ -2,19 +2,14 @@
 
 from uuid import UUID
 
-from rich.console import Console
+import typer
 
+from holdfast.cli.direct import NoSuchJob
 from holdfast.cli.loading import database_errors, load_holdfast
-from holdfast.errors import HoldfastError
+from holdfast.cli.showing import print_json, without_controls
 
 
-class NoSuchJob(HoldfastError):
-    """No job has this id."""
-
-    code = "job_not_found"
-
-
-def show_whole(job_id: UUID, console: Console) -> None:
+def show_whole(job_id: UUID, *, as_json: bool = False) -> None:
     """Print the job's row with its attempts, and then the tracebacks.
 
     Raises:
@@ -28,13 +23,16 @@ def show_whole(job_id: UUID, console: Console) -> None:
         job, attempts = queries.get_job(session, job_id), queries.list_attempts(session, job_id)
     if job is None:
         raise NoSuchJob
-    tracebacks = {attempt.attempt: (attempt.error or {}).pop("traceback", "") for attempt in attempts}
+    tracebacks: dict[int, str] = {}
+    if not as_json:
+        # To people they are shown below, with their lines.
+        tracebacks = {attempt.attempt: (attempt.error or {}).pop("traceback", "") for attempt in attempts}
     shown = {**_columns(job), "attempts": [_columns(attempt) for attempt in attempts]}
-    console.print_json(data=to_jsonable_python(shown, bytes_mode="base64"))
+    print_json(to_jsonable_python(shown, bytes_mode="base64"))
     for number, traceback in tracebacks.items():
         if traceback:
-            console.print(f"[bold]Attempt {number}[/]")
-            console.print(traceback, markup=False, highlight=False)
+            typer.secho(f"Attempt {number}", bold=True)
+            typer.echo(without_controls(traceback))
 
 
 def _columns(row: object) -> dict[str, object]:

@@ -1,49 +1,37 @@
-"""`holdfast workers`: who is alive, and whether it takes jobs; directly on the database."""
+"""`holdfast workers`: who is alive, and whether it takes jobs."""
 
 import socket
-from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from holdfast.cli.loading import database_errors, load_holdfast
+from holdfast.cli.direct import operators_source
+from holdfast.cli.exit_codes import ExitCode
+from holdfast.cli.showing import AsJson, Remote, as_json, print_json
 from holdfast.cli.spans import span
-from holdfast.settings import Settings
 
 if TYPE_CHECKING:
-    from holdfast.jobs.workers import WorkerState
+    from collections.abc import Iterable
+
+    from rich.table import Table
+
+    from holdfast.schemas import WorkerView
 
 app = typer.Typer(help="List and check workers.", invoke_without_command=True)
 
 
-class Verdict(IntEnum):
-    """The exit codes of `check`; 1 is that of every error, as when the database is away, and 2 of misuse."""
-
-    WELL = 0
-    NOT_CONSUMING = 3
-    NOT_ALIVE = 4
-
-
 @app.callback()
-def list_(context: typer.Context) -> None:
+def list_(context: typer.Context, remote: Remote = False, as_json_: AsJson = False) -> None:
     """List the workers that have lately said that they live."""
     if context.invoked_subcommand is not None:
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("name", "host", "pid", "pool", "queues"):
-        table.add_column(name, no_wrap=name == "name")
-    for name in ("running", "heartbeat", "consuming"):
-        table.add_column(name, justify="right")
-    for worker in _workers():
-        running = f"{worker.running}/{worker.concurrency}"
-        facts = (worker.name, worker.host, str(worker.pid), worker.pool, ",".join(worker.queues))
-        table.add_row(
-            *map(escape, facts), running, f"{span(worker.heartbeat_age_seconds)} ago", _consuming(worker)
-        )
-    Console().print(table)
+    found = _workers(remote=remote)
+    if as_json_:
+        print_json({"data": [as_json(worker) for worker in found]})
+        return
+    from rich.console import Console
+
+    Console().print(worker_table(found))
 
 
 @app.command()
@@ -52,6 +40,8 @@ def check(
         str | None, typer.Option(help="The workers of this host; of the one it runs on, if no name is given.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The workers whose name begins so.")] = None,
+    remote: Remote = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Say by the exit code whether workers live and take jobs.
 
@@ -61,10 +51,13 @@ def check(
     wanted = host or (None if name else socket.gethostname())
     found = [
         worker
-        for worker in _workers()
+        for worker in _workers(remote=remote)
         if (wanted is None or worker.host == wanted) and worker.name.startswith(name or "")
     ]
     verdict = _verdict(found)
+    if as_json_:
+        print_json({"data": [as_json(worker) for worker in found]})
+        raise typer.Exit(verdict)
     for worker in found:
         typer.echo(f"{worker.name}: {'takes jobs' if _is_well(worker) else 'takes no jobs'}")
     if not found:
@@ -72,26 +65,45 @@ def check(
     raise typer.Exit(verdict)
 
 
-def _workers() -> "list[WorkerState]":
-    from holdfast.jobs import workers
+def worker_table(workers: "Iterable[WorkerView]") -> "Table":
+    """Workers as a table."""
+    from rich.markup import escape
+    from rich.table import Table
 
-    with database_errors(), load_holdfast().database.session() as session:
-        found = workers.list_workers(session)
+    table = Table(box=None, pad_edge=False)
+    for name in ("name", "host", "pid", "pool", "queues"):
+        table.add_column(name, no_wrap=name == "name")
+    for name in ("running", "heartbeat", "consuming"):
+        table.add_column(name, justify="right")
+    for worker in workers:
+        running = f"{worker.running}/{worker.concurrency}"
+        facts = (worker.name, worker.host, str(worker.pid), worker.pool, ",".join(worker.queues))
+        table.add_row(
+            *map(escape, facts), running, f"{span(worker.heartbeat_age_seconds)} ago", _consuming(worker)
+        )
+    return table
+
+
+def _workers(*, remote: bool) -> "list[WorkerView]":
+    from holdfast.settings import Settings
+
+    with operators_source(remote=remote) as source:
+        found = source.list_workers().data
     return [worker for worker in found if worker.heartbeat_age_seconds < Settings().lease_seconds]
 
 
-def _verdict(workers: "list[WorkerState]") -> Verdict:
+def _verdict(workers: "list[WorkerView]") -> ExitCode:
     if not workers:
-        return Verdict.NOT_ALIVE
-    return Verdict.WELL if all(map(_is_well, workers)) else Verdict.NOT_CONSUMING
+        return ExitCode.GONE
+    return ExitCode.DONE if all(map(_is_well, workers)) else ExitCode.NOT_WELL
 
 
-def _is_well(worker: "WorkerState") -> bool:
+def _is_well(worker: "WorkerView") -> bool:
     # One that ends takes no jobs on purpose.
     return worker.is_consuming or worker.is_stopping
 
 
-def _consuming(worker: "WorkerState") -> str:
+def _consuming(worker: "WorkerView") -> str:
     if worker.is_stopping:
         return "[magenta]stopping[/]"
     return "[green]yes[/]" if worker.is_consuming else "[red]no[/]"

@@ -1,0 +1,54 @@
+"""How the commands print: JSON for programs, and in colour for people."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Direct = Annotated[
+    bool,
+    typer.Option("--direct", help="Directly on the database, and for the jobs of all keys: for operators."),
+]
+
+Remote = Annotated[
+    bool,
+    typer.Option("--remote", help="Through the API, with a key of the scope `admin`."),
+]
+
+
+def print_json(data: object) -> None:
+    """Print as JSON, in colour on a terminal."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print_json(data=data)
+    else:
+        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def print_line(data: object) -> None:
+    """Print as JSON on one line, at once."""
+    typer.echo(json.dumps(data, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def as_json(view: "BaseModel") -> dict[str, Any]:
+    """What the API gives for it."""
+    return view.model_dump(mode="json")
+
+
+def coloured(status: str) -> str:
+    """The status in its colour."""
+    from holdfast.client.bars import COLOURS
+
+    return f"[{COLOURS[status]}]{status}[/]"
+
+
+def without_controls(text: str) -> str:
+    """The text without what a terminal would obey: it may come from anybody."""
+    return "".join(sign for sign in text if sign in "\n\t" or sign.isprintable())
