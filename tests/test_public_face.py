@@ -40,6 +40,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from holdfast import BatchAccepted, Child, ChildResult, Holdfast, JobAccepted, JobContext, Owner
+from holdfast.client import AsyncClient, AsyncJob, Client, Event, Job
+from holdfast.schemas import JobView, SearchResults
 
 holdfast = Holdfast()
 
@@ -118,6 +120,25 @@ def sync_parent(job: JobContext, document_id: UUID) -> list[str]:
     number = job.transact_sync("write", write, "words", key=1)
     job.step_sync("read", read, 1)  # E: overload
     return job.gather_sync(job.spawn_sync(bare_async, document_id=document_id))
+
+def ask(client: Client) -> None:
+    job: Job = client.submit("paint", {"wall": 3}, delay=5, metadata={"a": [1]})
+    view: JobView = job.wait(timeout=5, progress=True)
+    found: SearchResults = client.search("kelp", "plants", limit=3)
+    events: list[Event] = list(job.events(after=7))
+    shown: list[JobView] = list(client.jobs(task="paint"))
+    client.submit("paint", prority=1)  # E: prority
+    client.search(3)  # E: arg-type
+    job.wait(timeout="5")  # E: timeout
+    text: str = client.get_job(job.id)  # E: JobView
+
+async def ask_async(client: AsyncClient) -> None:
+    job: AsyncJob = await client.submit("paint", {"wall": 3}, run_at=None)
+    view: JobView = await job.cancel()
+    async for event in job.events():
+        number: int | None = event.id
+    unawaited: JobView = job.wait()  # E: Awaitable
+    await client.submit("paint", prority=1)  # E: prority
 
 async def enqueue_async(session: AsyncSession, document_id: UUID) -> JobAccepted:
     accepted: JobAccepted = await bare.enqueue(session, document_id=document_id)

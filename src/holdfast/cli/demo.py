@@ -3,7 +3,6 @@
 import shutil
 import socket
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +107,8 @@ def _prepare(holdfast: "Holdfast", console: "Console") -> str:
 
 def _write_readmes(folder: Path) -> list[Path]:
     """Write the long descriptions of installed packages into files, the longest ones first."""
+    from importlib import metadata
+
     folder.mkdir(parents=True)
     about = {dist.name: dist.metadata.json for dist in metadata.distributions()}
     readmes = {name: str(facts["description"]) for name, facts in about.items() if "description" in facts}

@@ -49,7 +49,8 @@ def _fail(error: HoldfastError) -> NoReturn:
     from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True).print(f"[bold red]Error[/] ({error.code}): {escape(error.message)}", highlight=False)
+    told = f"[bold red]Error[/] ({error.code}): {escape(error.message)}"
+    Console(stderr=True).print(told, highlight=False, soft_wrap=True)
     sys.exit(ExitCode.ERROR)
 
 

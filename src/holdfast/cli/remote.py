@@ -1,5 +1,6 @@
 """The API, as the commands use it."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ def connected() -> "Iterator[Client]":
     Raises:
         ConfigurationError: there is no key, or the API does not answer.
     """
+    # Half of the time that httpx takes to import goes into a command line of its own, which this process,
+    # being one itself, does not need.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from holdfast.client import Client
     from holdfast.settings import Settings
 

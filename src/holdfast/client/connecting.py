@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any, Final
 
 import httpx
@@ -32,7 +31,7 @@ def http_options(url: str | None, key: str | None) -> dict[str, Any]:
         raise ConfigurationError(f"{url!r} is no HTTP address, or the key is none.")
     return {
         "base_url": url,
-        "headers": {"X-API-Key": key, "User-Agent": f"holdfast/{version('holdfast')}"},
+        "headers": {"X-API-Key": key, "User-Agent": "holdfast-client"},
         "timeout": _TIMEOUT,
         # A proxy of the environment is for what is elsewhere.
         "trust_env": httpx.URL(url).host not in _THIS_MACHINE,
