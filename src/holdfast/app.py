@@ -34,7 +34,7 @@ from holdfast.jobs.retention import Retention
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.schedules import Scheduler
 from holdfast.jobs.task import Task, TaskOptions
-from holdfast.live import ProgressReader, ProgressWriter
+from holdfast.live import EventWriter, ProgressReader, ProgressWriter
 from holdfast.retry import Backoff, RetryPolicy
 from holdfast.settings import Settings
 
@@ -127,12 +127,13 @@ class Holdfast:
             lambda: required(self.urls.database_url), pool_size=self.settings.database_pool_size
         )
         self.progress = ProgressReader(lambda: required(self.urls.redis_url), self.settings.key_prefix)
+        self.events = EventWriter(lambda: required(self.urls.redis_url), self.settings.key_prefix)
         self._identity = Identity(self.settings.lease)
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
         self._writer = PerProcess(self._progress_writer)
         sign, timetable = StopSign(), Timetable(self.settings.shutdown)
-        runner = Runner(self.database, self._show_progress, sign, timetable)
+        runner = Runner(self.database, self._show_progress, sign, timetable, self.events)
         self._parts = TaskParts(
             runner,
             LoopRunner(runner, self._identity),

@@ -1,7 +1,7 @@
 """What a task sees of its own job."""
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cached_property, partial
@@ -9,7 +9,10 @@ from operator import index
 from typing import Any, TypeVar
 from uuid import UUID
 
+from pydantic import JsonValue
+
 from holdfast.errors import JobCancelled, StaleAttempt
+from holdfast.jobs import events
 from holdfast.jobs.database import Database
 from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.process import PerProcess
@@ -116,6 +119,30 @@ class JobContext(StepMethods, ChildMethods):
         text = None if message is None else storable_text(message)[:MAX_PROGRESS_MESSAGE]
         count, whole = index(current), None if total is None else index(total)
         self._running.report({"current": count, "total": whole, "message": text})
+
+    async def emit(self, name: str, data: Mapping[str, JsonValue]) -> None:
+        """Let watchers of the job see an event: `await job.emit("output.delta", {"text": token})`.
+
+        Events are shown while they happen and kept for an hour in Redis, not in PostgreSQL: what must last
+        belongs into the result. They go out several times a second, and pieces of text that follow each
+        other as `output.delta`, `{"text": ...}`, go out as one. Waits for nothing, and never fails for want
+        of Redis.
+
+        Args:
+            name: `output.delta`, `usage`, or one of your own: lower case letters, digits, `_`, `.` and `-`.
+            data: a JSON object of 16,384 bytes at most.
+
+        Raises:
+            ValueError: the name or the data cannot be.
+            JobCancelled, StaleAttempt: as `check_cancelled`.
+        """
+        self.emit_sync(name, data)
+
+    def emit_sync(self, name: str, data: Mapping[str, JsonValue]) -> None:
+        """`emit` for `def` tasks."""
+        self.check_cancelled()
+        encoded = events.encode(name, data)
+        self._running.emit(name, dict(data), encoded)
 
     def track(
         self,

@@ -20,6 +20,7 @@ from holdfast.jobs.bodies import LoopBody
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.database import Database
 from holdfast.jobs.ending.stopping import Stage
+from holdfast.jobs.events import COMPLETED
 from holdfast.jobs.grouped import Completion, Holder
 from holdfast.jobs.grouping import Grouped
 from holdfast.jobs.groups import deciding
@@ -106,6 +107,7 @@ class LoopRunner:
             log.warning("Results are written one by one: %s", reason(error))
             return await _in_thread(self._runner.record, task, running, decision)
         if held and claim.parent_id is None:
+            self._runner.sink.tell(claim, COMPLETED)
             return decision
         return await _in_thread(self._runner.recorded, task, claim, decision, held=held)
 
@@ -120,10 +122,10 @@ class LoopRunner:
             return Raised(deciding(exception))
         finally:
             warden.close(running)
-            if running.progress is None:
-                reporter.close(running)
-            else:
+            if running.has_news:
                 await _in_thread(reporter.close, running)
+            else:
+                reporter.close(running)
 
     async def _call(self, task: Task[..., Any], running: RunningAttempt) -> object:
         claim = running.claim

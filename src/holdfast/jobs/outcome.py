@@ -22,6 +22,7 @@ from holdfast.errors import (
     StaleAttempt,
     TimedOut,
 )
+from holdfast.jobs import events
 from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.ending.interruption import Interruption
 from holdfast.jobs.storable import storable_text
@@ -177,6 +178,20 @@ def decide_ending(
         case Ending.TIMEOUT:
             return _decide_failure(_timed_out(claim), trace, claim, policy, deadline_left)
     assert_never(ending)
+
+
+def event_of(decision: Decision) -> str:
+    """What watchers are told when this was written. A retry may have become a cancellation on the way."""
+    match decision:
+        case Complete():
+            return events.COMPLETED
+        case Fail():
+            return events.FAILED
+        case Stop():
+            return events.CANCELLED
+        case RetryLater() | HandBack() | Suspend() | Abandon():
+            return events.RETRYING
+    assert_never(decision)
 
 
 def _timed_out(claim: Claim) -> TimedOut:

@@ -20,9 +20,10 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from holdfast.jobs import queries, store
+from holdfast.jobs import events, queries, store
 from holdfast.jobs.database import Database
 from holdfast.jobs.ending.endings import Ending
+from holdfast.jobs.events import UNWATCHED, EventSink
 from holdfast.jobs.patience import reason
 from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.workers import Worker
@@ -43,12 +44,20 @@ class Reporter:
         database: where progress is saved.
         watcher: told the newest progress by job id; deals with its own failures.
         claims: by their ids, the jobs that were claimed and wait to be begun: they are in hand as well.
+        sink: told of each attempt that begins, and of its progress.
     """
 
-    def __init__(self, database: Database, watcher: Watcher, claims: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        watcher: Watcher,
+        claims: Container[str] = (),
+        sink: EventSink = UNWATCHED,
+    ) -> None:
         self._database = database
         self._watcher = watcher
         self._claims = claims
+        self._sink = sink
         self._worker: Worker | None = None
         self._in_hand: Counter[UUID] = Counter()
         self._in_doubt_until = 0.0
@@ -91,6 +100,8 @@ class Reporter:
 
     def open(self, attempt: RunningAttempt) -> None:
         """Begin to report for an attempt."""
+        attempt.sink = self._sink
+        self._sink.tell(attempt.claim, events.STARTED)
         with self._changed:
             self._open.add(attempt)
             self._ensure_thread()
@@ -101,11 +112,14 @@ class Reporter:
             # There was nothing to tell, and so nothing to wait for: the thread may be with PostgreSQL now.
             with self._changed:
                 self._open.discard(attempt)
-            return
-        with self._reporting:
-            with self._changed:
-                self._open.discard(attempt)
-            self._unsaved.pop(attempt.key, None)
+        else:
+            with self._reporting:
+                with self._changed:
+                    self._open.discard(attempt)
+                self._unsaved.pop(attempt.key, None)
+        if attempt.has_emitted:
+            # Watchers are to see all of it before they see the end.
+            self._sink.flush()
 
     def _ensure_thread(self) -> None:
         # What ends the thread is a bug, told by its traceback; the jobs after it are not to suffer.
@@ -137,6 +151,7 @@ class Reporter:
             progress = attempt.take_report()
             if progress is not None:
                 news[attempt.claim.id] = self._unsaved[attempt.key] = progress
+                attempt.emit(events.PROGRESS, progress, events.encode_data(progress))
         if news:
             self._watcher(news)
 

@@ -21,6 +21,7 @@ from holdfast.jobs.database import Database
 from holdfast.jobs.delivery import sending
 from holdfast.jobs.ending.stopping import Stage, StopSign, Timetable
 from holdfast.jobs.ending.warden import Warden
+from holdfast.jobs.events import UNWATCHED, EventSink
 from holdfast.jobs.groups import deciding
 from holdfast.jobs.loop import process_loop
 from holdfast.jobs.outcome import (
@@ -33,6 +34,7 @@ from holdfast.jobs.outcome import (
     RetryLater,
     Succeeded,
     decide,
+    event_of,
 )
 from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
@@ -60,6 +62,7 @@ class Runner:
         watcher: told the newest progress by job id; deals with its own failures.
         sign: how far the shutdown of the worker is; nothing is started once that has begun.
         timetable: of that shutdown.
+        sink: told of what becomes of jobs.
 
     Attributes:
         claims: of jobs that were claimed before they are run, by the job's id.
@@ -71,11 +74,13 @@ class Runner:
         watcher: Watcher,
         sign: StopSign | None = None,
         timetable: Timetable | None = None,
+        sink: EventSink = UNWATCHED,
     ) -> None:
         self.database = database
+        self.sink = sink
         self.sign = sign = sign or StopSign()
         self.claims: dict[str, store.Claim] = {}
-        self.reporter = PerProcess(lambda: Reporter(database, watcher, self.claims))
+        self.reporter = PerProcess(lambda: Reporter(database, watcher, self.claims, sink))
         self.warden = PerProcess(lambda: Warden(sign, timetable or Timetable()))
         self.step_writer = PerProcess(lambda: StepWriter(database))
         self._loop = process_loop
@@ -208,6 +213,7 @@ class Runner:
         if not held:
             log.info("Job %s has moved on from attempt %d; its outcome is dropped", claim.id, claim.attempt)
             return Abandon()
+        self.sink.tell(claim, event_of(decision))
         wake_after(self.database, task.outbox, claim, decision)
         return decision
 

@@ -2,11 +2,14 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any, Protocol
 from uuid import UUID
 
 from holdfast.jobs.ending.endings import Ending
+from holdfast.jobs.events import UNWATCHED, EventSink, LiveEvent
 from holdfast.jobs.store import Claim
 
 
@@ -35,6 +38,8 @@ class RunningAttempt:
         ending: why the attempt is to leave; `None` while it is not.
         told_at: when it was told so, on this process's monotonic clock.
         ends_at: when its time is over, on the same clock; `None` without a limit.
+        sink: tells watchers what the attempt says of itself.
+        has_emitted: whether it has said anything.
     """
 
     def __init__(self, claim: Claim) -> None:
@@ -42,6 +47,9 @@ class RunningAttempt:
         self.progress: dict[str, Any] | None = None
         self.ending: Ending | None = None
         self.told_at = 0.0
+        self.sink: EventSink = UNWATCHED
+        self.has_emitted = False
+        self._event_numbers = count(1)
         # The clock of the database told how much time is left, that of this process counts it down: what
         # the wall clock of this machine says does not matter.
         self.ends_at = _from_now(claim.time_left)
@@ -77,6 +85,16 @@ class RunningAttempt:
         if self.ends_at is None or time.monotonic() < self.ends_at:
             return None
         return Ending.DEADLINE if self.claim.ends_at_deadline else Ending.TIMEOUT
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there may be something on its way to watchers or PostgreSQL."""
+        return self.progress is not None or self.has_emitted
+
+    def emit(self, name: str, data: Mapping[str, Any], encoded: bytes) -> None:
+        """Tell watchers of an event; `encoded` is its data as JSON."""
+        self.has_emitted = True
+        self.sink.emit(LiveEvent(self.claim, self._event_numbers, name, data, encoded))
 
     def report(self, progress: dict[str, Any]) -> None:
         """Leave the newest progress; what was not taken yet is overwritten."""
