@@ -166,6 +166,7 @@ class Holdfast:
             sign,
             timetable,
             on_end=tasks.ended_by_force.__setitem__,
+            sink=self.events,
         )
         self.celery.steps["worker"].add(worker_step(parts))
         self.celery.steps["consumer"].update(

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from holdfast.bounds import COUNTED, MAX_JOBS
 from holdfast.documents.views import CollectionView, DocumentView, Hit
+from holdfast.jobs.accepted import JobAccepted
 from holdfast.states import AttemptOutcome, JobStatus
 
 JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
@@ -190,6 +191,12 @@ class JobView(BaseModel):
     urls: dict[str, str] = Field(examples=[{"job": f"/v1/jobs/{JOB_ID}"}])
 
 
+class EndedJob(JobAccepted):
+    """A job that was accepted and has ended while the answer waited for it."""
+
+    job: JobView
+
+
 class JobPage(BaseModel):
     """Jobs, newest first. `before=last_id` asks for the next page, `after=first_id` for newer jobs."""
 
@@ -197,6 +204,21 @@ class JobPage(BaseModel):
     has_more: bool = Field(description="Whether there are more in the direction that was asked for.")
     first_id: UUID | None
     last_id: UUID | None
+
+
+class JobEvent(BaseModel):
+    """Something that happened to a job, or that its task has said."""
+
+    id: int = Field(description="Rises with each event of the job.")
+    event: str
+    data: dict[str, Any]
+
+
+class EventLog(BaseModel):
+    """A job's events, first to last. `after` with the last one's id asks for the next."""
+
+    data: list[JobEvent]
+    has_more: bool
 
 
 class AttemptView(BaseModel):

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     read_memory_mb: int = Field(1024, ge=64, description="Memory limit of the process that reads a file.")
     read_seconds: float = Field(300, gt=0, description="Time limit of the process that reads a file.")
 
+    max_streams: int = Field(
+        1_000, ge=1, description="Event streams and waits that one API key may have open in a process."
+    )
+
     url: str = Field("http://127.0.0.1:8000", description="The API that the commands talk to.")
     api_key: SecretStr | None = Field(
         None, description="The key they use; the one `holdfast up` made in the data folder if unset."

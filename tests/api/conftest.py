@@ -2,7 +2,9 @@
 
 import httpx
 import pytest
+import redis
 
+from event_streams import EventClient
 from factories import make_owner
 from holdfast.ai import HashingEmbedder
 from holdfast.api import create_app
@@ -67,3 +69,38 @@ def client_of(app, token):
     headers = {} if token is None else {"X-API-Key": token}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
+
+
+@pytest.fixture
+async def watch(app, key):
+    """Open an event stream with the usual key, or another; none outlives the test."""
+    clients = []
+
+    async def watch(path, token=key[1], **headers):
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        clients.append(client := EventClient(app, path, {"X-API-Key": token} | names))
+        await client.until(lambda: client.status is not None, "an answer")
+        return client
+
+    yield watch
+    for client in clients:
+        await client.leave()
+
+
+@pytest.fixture
+def watch_raw(app, key):
+    """Ask for something, without waiting for the answer."""
+    return lambda path: EventClient(app, path, {"X-API-Key": key[1]})
+
+
+@pytest.fixture
+def hub(app):
+    return app.state.holdfast.hub
+
+
+@pytest.fixture
+def valkey(redis_url, redis_prefix):
+    """A client of the test's Valkey, which knows the prefix of its keys."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.prefix = redis_prefix
+        yield client

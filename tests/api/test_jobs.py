@@ -63,6 +63,7 @@ async def test_a_queued_job_is_shown_without_its_arguments(client, session, owne
         "urls": {
             "job": url,
             "attempts": f"{url}/attempts",
+            "events": f"{url}/events",
             "cancel": f"{url}/cancel",
             "retry": f"{url}/retry",
         },

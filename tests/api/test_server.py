@@ -142,3 +142,15 @@ def test_the_server_answers_while_it_uploads(environment, session, token):
         response = client.post("/v1/documents/ingest", content=with_reads(), headers=forms.HEADERS)
         assert response.status_code == 202
         assert set(codes) == {200}
+
+
+def test_a_server_with_open_streams_ends_at_once(environment, session, token):
+    with (
+        serve(environment) as (process, url),
+        httpx.stream("GET", url + "/v1/events", headers={"X-API-Key": token}, timeout=10) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == "event: snapshot"
+        process.terminate()
+        assert any("The server shuts down" in line for line in lines)
+        process.wait(10)

@@ -12,6 +12,7 @@ with server_parts():
     from holdfast.api.batches import get_batches_router
     from holdfast.api.dependencies import Administrator, Owner, Session
     from holdfast.api.documents import get_documents_router
+    from holdfast.api.events.routes import get_events_router
     from holdfast.api.health import get_health_router
     from holdfast.api.jobs import get_jobs_router
     from holdfast.api.queues import get_queues_router
@@ -27,6 +28,7 @@ __all__ = [
     "create_app",
     "get_batches_router",
     "get_documents_router",
+    "get_events_router",
     "get_health_router",
     "get_jobs_router",
     "get_queues_router",

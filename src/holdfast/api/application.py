@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from holdfast.api.batches import get_batches_router
 from holdfast.api.documents import get_documents_router
+from holdfast.api.events.routes import get_events_router
+from holdfast.api.events.serving import let_go_at_shutdown, make_hub
 from holdfast.api.health import get_health_router
 from holdfast.api.jobs import get_jobs_router
 from holdfast.api.openapi import TAGS, document_problems
@@ -32,6 +34,7 @@ def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAP
     )
     attach(app, holdfast, documents)
     app.include_router(get_jobs_router())
+    app.include_router(get_events_router())
     app.include_router(get_batches_router())
     app.include_router(get_queues_router())
     if documents is not None:
@@ -51,7 +54,8 @@ def attach(app: FastAPI, holdfast: Holdfast, documents: Documents | None = None)
     Every error of the application becomes a problem, every request is given an id, and Holdfast's
     connections are closed at shutdown, after the application's own lifespan.
     """
-    app.state.holdfast = Services(holdfast, documents)
+    hub = make_hub(holdfast)
+    app.state.holdfast = Services(holdfast, hub, documents)
     install_problems(app)
     document_problems(app)
     app.add_middleware(RequestIds)
@@ -61,8 +65,10 @@ def attach(app: FastAPI, holdfast: Holdfast, documents: Documents | None = None)
     async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         try:
             async with inner(app) as state:
-                yield state
+                with let_go_at_shutdown(hub):
+                    yield state
         finally:
+            await hub.aclose()
             await holdfast.progress.aclose()
             await holdfast.database.aclose()
 

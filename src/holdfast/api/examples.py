@@ -29,6 +29,7 @@ JOB: Final[dict[str, Any]] = {
     "urls": {
         "job": _JOB_URL,
         "attempts": f"{_JOB_URL}/attempts",
+        "events": f"{_JOB_URL}/events",
         "cancel": f"{_JOB_URL}/cancel",
         "retry": f"{_JOB_URL}/retry",
     },
@@ -140,6 +141,22 @@ SEARCH_RESULTS: Final[dict[str, Any]] = {
         }
     ],
 }
+EVENTS: Final[dict[str, Any]] = {
+    "data": [
+        {
+            "id": 1,
+            "event": "job.queued",
+            "data": {"status": "queued", "attempt": 0, "created_at": "2026-11-22T10:15:30.120000Z"},
+        },
+        {"id": 1000000001, "event": "output.delta", "data": {"text": "Kelp grows"}},
+    ],
+    "has_more": False,
+}
+STREAM: Final = 'id: 1000000001\nevent: output.delta\ndata: {"text":"Kelp grows"}\n\n'
+JOBS_STREAM: Final = (
+    f'event: job.started\ndata: {{"job_id":"{JOB_ID}","task":"ingest_document",'
+    '"status":"processing","attempt":1}\n\n'
+)
 HEALTH: Final[dict[str, Any]] = {"status": "ok"}
 READINESS: Final[dict[str, Any]] = {"status": "ready", "database": "ok", "redis": "ok"}
 

@@ -10,6 +10,7 @@ from sqlalchemy import Row
 from holdfast.api.problems import Refused
 from holdfast.jobs import keys
 from holdfast.jobs.models import Batch, Job
+from holdfast.live import ProgressReader
 from holdfast.schemas import JobView
 from holdfast.states import JobStatus
 
@@ -37,6 +38,13 @@ def view_of(job: Row[Any], progress: dict[str, Any] | None) -> JobView:
     return JobView.model_validate(fields_of(job, progress))
 
 
+async def newest_progress(job: Row[Any], live: ProgressReader) -> dict[str, Any] | None:
+    """How far the job is; fresher than its row while it runs."""
+    shown = await live.read(job.id) if job.status == JobStatus.PROCESSING else None
+    saved: dict[str, Any] | None = job.progress
+    return shown or saved
+
+
 def fields_of(job: Row[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
     """What a `JobView` of the job is made from."""
     url = job_url(job.id)
@@ -47,6 +55,7 @@ def fields_of(job: Row[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
         "urls": {
             "job": url,
             "attempts": f"{url}/attempts",
+            "events": f"{url}/events",
             "cancel": f"{url}/cancel",
             "retry": f"{url}/retry",
         },

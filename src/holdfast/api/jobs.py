@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime
-from sqlalchemy import Row
+from sqlalchemy import Row, event
 from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,14 +15,15 @@ from holdfast.api import examples
 from holdfast.api.accepting import accepted_answers
 from holdfast.api.dependencies import PRIVATE, Owner, Session, private
 from holdfast.api.examples import answers
-from holdfast.api.job_views import checked_job, fields_of, job_url, view_of, waiting_headers
+from holdfast.api.job_views import checked_job, fields_of, job_url, newest_progress, view_of, waiting_headers
 from holdfast.api.limited_bodies import LimitedBodyRoute
 from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.services import connected, reading, services_of
 from holdfast.api.submission import retry_job, submit_job
+from holdfast.api.waiting import MAX_WAIT_SECONDS, ended_within, read_job
 from holdfast.jobs import keys, queries, store
-from holdfast.live import ProgressReader
+from holdfast.jobs.accepted import JobAccepted
 from holdfast.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
 from holdfast.states import JobStatus
 
@@ -64,6 +65,7 @@ def get_jobs_router() -> APIRouter:
     router.post(
         "",
         status_code=202,
+        response_model=JobAccepted,
         responses={**accepted, **problem_responses(400, 401, 404, 413, 422, 503)},
         dependencies=uncached,
     )(submit_job)
@@ -72,7 +74,7 @@ def get_jobs_router() -> APIRouter:
     router.get(
         "/{job_id}",
         response_model=JobView,
-        responses={**_REVALIDATION, **problem_responses(401, 403, 404, 422, 503)},
+        responses={**_REVALIDATION, **problem_responses(401, 403, 404, 422, 429, 503)},
     )(get_job)
     of_one_job = problem_responses(401, 403, 404, 422, 503)
     router.get(
@@ -90,13 +92,20 @@ def get_jobs_router() -> APIRouter:
     return router
 
 
-async def get_job(job_id: UUID, request: Request, owner: Owner) -> Response:
+async def get_job(
+    job_id: UUID,
+    request: Request,
+    owner: Owner,
+    wait: Annotated[
+        int, Query(ge=0, description="Seconds to wait for its end before answering, 60 at most.")
+    ] = 0,
+) -> Response:
     """A job's status, live progress, result or error."""
     holdfast = services_of(request).holdfast
-    async with connected(holdfast.database) as connection:
-        found = await connection.execute(queries.SHOWN_JOB, {"job_id": job_id})
-        job = checked_job(found.one_or_none(), owner)
-    progress = await _newest_progress(job, holdfast.progress)
+    job = checked_job(await read_job(request, job_id), owner)
+    if wait:
+        job = checked_job(await ended_within(request, job, min(wait, MAX_WAIT_SECONDS)), owner)
+    progress = await newest_progress(job, holdfast.progress)
     body = view_of(job, progress).model_dump_json().encode()
     etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": etag, **PRIVATE, **waiting_headers(job)}
@@ -156,11 +165,15 @@ async def list_jobs(
     return Response(body, headers=PRIVATE, media_type="application/json")
 
 
-async def cancel_job(job_id: UUID, response: Response, owner: Owner, session: Session) -> JobView:
+async def cancel_job(
+    job_id: UUID, request: Request, response: Response, owner: Owner, session: Session
+) -> JobView:
     """Ask a job to stop. A queued job is cancelled at once, a processing one when its task notices; a
     finished job is left alone. Asking again changes nothing.
     """  # noqa: D205 - shown whole as the operation's description
     job = await session.run_sync(_cancel, owner, job_id)
+    told = services_of(request).holdfast.events
+    event.listen(session.sync_session, "after_commit", lambda _: told.look_at([job_id]), once=True)
     response.headers.update({"Location": job_url(job_id), **waiting_headers(job)})
     return view_of(job, job.progress)
 
@@ -182,12 +195,6 @@ def _cancel(session: SyncSession, owner: keys.Owner, job_id: UUID) -> Row[Any]:
     _owned(session, owner, job_id)
     store.cancel(session, job_id)
     return _owned(session, owner, job_id)
-
-
-async def _newest_progress(job: Row[Any], progress: ProgressReader) -> dict[str, Any] | None:
-    live = await progress.read(job.id) if job.status == JobStatus.PROCESSING else None
-    saved: dict[str, Any] | None = job.progress
-    return live or saved
 
 
 def _matches(if_none_match: str | None, etag: str) -> bool:

@@ -26,6 +26,7 @@ _DESCRIPTIONS: Final = {
     413: "Too large",
     415: "Of a type that is not taken",
     422: "The request is not valid",
+    429: "Too much at once; see `Retry-After`",
     502: "The AI provider refused",
     503: "Something needed cannot be reached just now; see `Retry-After`",
 }

@@ -63,6 +63,7 @@ KINDS: Final[dict[str, Kind]] = {
     "invalid_file_name": Kind(422, "The file's name cannot be used"),
     "invalid_field": Kind(422, "A field of the form is not valid"),
     "empty": Kind(422, "The file is empty"),
+    "too_many_streams": Kind(429, "Too many streams are open", retryable=True),
     "internal_error": Kind(500, "Something went wrong here"),
     "database_unavailable": Kind(503, "The database cannot be reached just now", retryable=True),
     "storage_unavailable": Kind(503, "Uploads cannot be stored just now", retryable=True),

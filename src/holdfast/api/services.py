@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from starlette.requests import HTTPConnection
 
+from holdfast.api.events.hub import Hub
 from holdfast.api.known_keys import KnownKeys
 from holdfast.app import Holdfast
 from holdfast.documents.backend import Documents
@@ -15,9 +16,10 @@ from holdfast.jobs.database import Database
 
 @dataclass(frozen=True)
 class Services:
-    """The engine, the documents if the application has any, and the API keys seen lately."""
+    """The engine, who watches its jobs, the documents if there are any, and the API keys seen lately."""
 
     holdfast: Holdfast
+    hub: Hub
     documents: Documents | None = None
     known_keys: KnownKeys = field(default_factory=KnownKeys)
 

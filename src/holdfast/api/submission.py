@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Header, Query
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.accepting import IdempotencyKey, answer_with
-from holdfast.api.dependencies import Owner, Session
-from holdfast.api.job_views import checked_job
+from holdfast.api.dependencies import PRIVATE, Owner, Session
+from holdfast.api.job_views import checked_job, job_url, view_of
 from holdfast.api.problems import Refused
 from holdfast.api.services import connected, reading, services_of
+from holdfast.api.waiting import ended_within, preferred_wait, read_job
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import keys, queries, retrying
 from holdfast.jobs.accepted import JobAccepted
@@ -24,13 +25,25 @@ from holdfast.jobs.options import JobOptions
 from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
-from holdfast.schemas import JobRequest, TaskRequest
-from holdfast.states import Steps
+from holdfast.schemas import EndedJob, JobRequest, TaskRequest
+from holdfast.states import JobStatus, Steps
 
 
 async def submit_job(
-    body: JobRequest, request: Request, response: Response, owner: Owner, key: IdempotencyKey
-) -> JobAccepted:
+    body: JobRequest,
+    request: Request,
+    response: Response,
+    owner: Owner,
+    key: IdempotencyKey,
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=N`: answer when the job has ended, with 200 and the whole `job`, or after N "
+            "seconds, 60 at most, as without.",
+            examples=["wait=10"],
+        ),
+    ] = None,
+) -> JobAccepted | Response:
     """Ask for work by the name of its task. Only tasks that the application has exposed can be asked for."""
     task = exposed_task(request, body.task)
     options = replace(options_of(body, owner, key), metadata=body.metadata)
@@ -39,6 +52,8 @@ async def submit_job(
     # A job is one statement, its own transaction: one round trip where `Session` takes three.
     async with connected(services_of(request).holdfast.database) as connection:
         accepted = await connection.run_sync(_submit, task, job)
+    if wait := preferred_wait(prefer):
+        return await _ended(request, accepted, wait) or answer_with(response, accepted)
     return answer_with(response, accepted)
 
 
@@ -66,6 +81,21 @@ async def retry_job(
         return answer_with(response, await documents.retry(session, dead, asked))
     accepted = await session.run_sync(lambda sync: retrying.retry(sync, task, dead, asked))
     return answer_with(response, accepted)
+
+
+async def _ended(request: Request, accepted: JobAccepted, wait: int) -> Response | None:
+    """The answer with the whole job, if it ends in time."""
+    job = await read_job(request, accepted.job_id)
+    if job is None or services_of(request).hub.is_full(job.owner_id):
+        # It was accepted, and that is not to be refused because nobody can wait for it.
+        return None
+    job = await ended_within(request, job, wait)
+    if job is None or not JobStatus(job.status).is_terminal:
+        return None
+    view = view_of(job, job.progress)
+    answer = EndedJob(job_id=job.id, status=view.status, created=accepted.created, job=view)
+    headers = {**PRIVATE, "Location": job_url(job.id), "Preference-Applied": f"wait={wait}"}
+    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def exposed_task(request: Request, name: str) -> Task[..., Any]:

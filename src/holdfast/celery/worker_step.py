@@ -18,6 +18,7 @@ from holdfast.jobs.database import Database
 from holdfast.jobs.delivery.relay import Relay, WorkerThreads
 from holdfast.jobs.ending.enforcer import Enforcer
 from holdfast.jobs.ending.stopping import StopSign, Timetable
+from holdfast.jobs.events import EventSink
 from holdfast.jobs.outcome import Decision
 from holdfast.jobs.registry import Registry
 from holdfast.jobs.schedules import Scheduler
@@ -53,6 +54,7 @@ class WorkerParts:
         sign: what tells the worker's processes of its shutdown.
         timetable: of the shutdown.
         on_end: told of a job's id and what was decided of it, before the process that has it is killed.
+        sink: told of what becomes of jobs.
     """
 
     relay: Relay
@@ -65,6 +67,7 @@ class WorkerParts:
     sign: StopSign
     timetable: Timetable
     on_end: Callable[[str, Decision], object]
+    sink: EventSink
 
 
 def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
@@ -84,7 +87,8 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
                 parts.database,
                 worker,
                 lambda: _facts(parent, consumption, parts.pulling),
-                Enforcer(worker, parts.tasks, parts.on_end).round,
+                Enforcer(worker, parts.tasks, parts.on_end, parts.sink).round,
+                parts.sink,
             )
             self._shutdown = Shutdown(
                 parent, worker.name, parts.database, parts.sign, parts.timetable, self._threads.stop

@@ -7,7 +7,21 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    column,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
 from holdfast.jobs.models import Attempt, Job
@@ -137,9 +151,9 @@ def _family(given: Collection[str]) -> type[Job]:
 def _conditions(
     job: type[Job], given: Collection[str], *, is_retried: bool | None
 ) -> Iterator[ColumnElement[bool]]:
-    for column in (job.owner_id, job.status, job.task, job.queue):
-        if column.key in given:
-            yield column == bindparam(column.key)
+    for named in (job.owner_id, job.status, job.task, job.queue):
+        if named.key in given:
+            yield named == bindparam(named.key)
     if "error" in given:
         # The status, so that the jobs that have failed are looked through and not all of them.
         yield job.status == JobStatus.FAILED
@@ -168,3 +182,76 @@ def held_attempts(session: Session, *, worker: str, process: int) -> dict[tuple[
         )
     )
     return {(job_id, attempt): asked for job_id, attempt, asked in rows}
+
+
+_STANDING = (
+    Job.id,
+    Job.owner_id,
+    Job.task,
+    Job.status,
+    Job.attempt,
+    Job.error,
+    Job.created_at,
+    Job.run_at,
+    Job.completed_at,
+)
+
+
+def _changed() -> Select[*tuple[Any, ...]]:
+    known = (
+        func.unnest(
+            bindparam("job_ids", type_=ARRAY(Uuid)),
+            bindparam("statuses", type_=ARRAY(Text)),
+            bindparam("attempts", type_=ARRAY(Integer)),
+        )
+        .table_valued(column("id", Uuid), column("status", Text), column("attempt", Integer), name="known")
+        .render_derived()
+    )
+    differs = or_(
+        Job.id.is_(None),
+        Job.status.is_distinct_from(known.c.status),
+        Job.attempt.is_distinct_from(known.c.attempt),
+    )
+    return (
+        select(known.c.id.label("asked_id"), *_STANDING)
+        .select_from(known.outerjoin(Job, Job.id == known.c.id))
+        .where(differs)
+    )
+
+
+CHANGED_JOBS = _changed()
+"""Those of the given jobs that stand otherwise than it is known; one that is gone has no `id`."""
+
+SHOWN_JOBS = _shown(Job).where(Job.id == func.any(bindparam("job_ids", type_=ARRAY(Uuid))))
+
+ATTEMPTS_OF = (
+    select(
+        Attempt.job_id,
+        Attempt.attempt,
+        Attempt.started_at,
+        Attempt.ended_at,
+        Attempt.outcome,
+        Attempt.error,
+    )
+    .where(Attempt.job_id == func.any(bindparam("job_ids", type_=ARRAY(Uuid))))
+    .order_by(Attempt.job_id, Attempt.attempt)
+)
+
+_OF_OWNER = Job.owner_id == bindparam("owner_id")
+NEW_JOBS = (
+    select(Job.id).where(_OF_OWNER, Job.id > bindparam("after")).order_by(Job.id).limit(bindparam("limit"))
+)
+UNFINISHED_JOBS = (
+    select(Job.id, Job.status, Job.attempt)
+    .where(_OF_OWNER, Job.status.in_([JobStatus.QUEUED, JobStatus.PROCESSING]))
+    .order_by(Job.id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+@lru_cache(maxsize=100)
+def newest_jobs(given: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """The newest jobs, shortly, narrowed by what is given under these names."""
+    newest = select(Job.id, Job.task, Job.status, Job.attempt, Job.progress)
+    conditions = _conditions(Job, given, is_retried=None)
+    return newest.where(*conditions).order_by(Job.id.desc()).limit(bindparam("limit"))

@@ -119,6 +119,7 @@ class Runner:
                 store.cancel(session, job_id)
 
         patiently(cancel, patience=CLAIM_PATIENCE)
+        self.sink.look_at([job_id])
 
     def give_back(self, claim: store.Claim) -> None:
         """Let others have a job that was claimed for this process and is not begun."""

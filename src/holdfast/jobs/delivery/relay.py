@@ -26,6 +26,7 @@ from holdfast.jobs.delivery.outbox import Carrier
 from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.delivery.unknown_tasks import UnknownTasks
 from holdfast.jobs.delivery.waiting import Shelf
+from holdfast.jobs.events import UNWATCHED, EventSink
 from holdfast.jobs.keeper import Keeper
 from holdfast.jobs.patience import reason
 from holdfast.jobs.schedules import Scheduler
@@ -156,6 +157,7 @@ class WorkerThreads:
         worker: whose leases are kept.
         facts: what to say of the worker.
         duty: what the keeper does besides.
+        sink: told of the jobs that were taken back.
     """
 
     def __init__(
@@ -167,8 +169,10 @@ class WorkerThreads:
         worker: Worker,
         facts: Callable[[], WorkerFacts],
         duty: Callable[[Session], object],
+        sink: EventSink = UNWATCHED,
     ) -> None:
         self._relay = relay
+        self._sink = sink
         self._keeper = Keeper(database, worker, facts, self.wake, duty)
         self._stopping = threading.Lock()
         self._stopped = threading.Event()
@@ -222,7 +226,8 @@ class WorkerThreads:
             wait(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
 
     def _beat(self) -> None:
-        self._keeper.beat()
+        if rescued := self._keeper.beat():
+            self._sink.look_at(rescued)
         self._known.set()
 
     def _relay_all(self) -> None:

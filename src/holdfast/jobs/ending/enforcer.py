@@ -16,6 +16,7 @@ from holdfast.jobs import children
 from holdfast.jobs.ending import lateness
 from holdfast.jobs.ending.endings import GRACE_SECONDS
 from holdfast.jobs.ending.overdue import OverdueAttempt, overdue_attempts
+from holdfast.jobs.events import UNWATCHED, EventSink
 from holdfast.jobs.outcome import Decision, decide_ending
 from holdfast.jobs.process import is_running
 from holdfast.jobs.record import record
@@ -36,10 +37,18 @@ class Enforcer:
         worker: whose attempts they are.
         tasks: by whose policies an attempt that timed out is retried.
         on_end: told of a job's id and what was decided of it, before the process that has it is killed.
+        sink: told of the jobs once that is written.
     """
 
-    def __init__(self, worker: Worker, tasks: Registry, on_end: Callable[[str, Decision], object]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        tasks: Registry,
+        on_end: Callable[[str, Decision], object],
+        sink: EventSink = UNWATCHED,
+    ) -> None:
         self._worker = worker
+        self._sink = sink
         self._tasks = tasks
         self._on_end = on_end
 
@@ -49,6 +58,7 @@ class Enforcer:
             ended = lateness.end_late(session, limit=BATCH)
             overdue = overdue_attempts(session, worker=self._worker.name)
         if ended:
+            self._sink.look_at(ended)
             log.warning("Ended %d jobs that were not started in time: %s", len(ended), ended)
         for attempt in overdue:
             self._end(session, attempt)
@@ -67,6 +77,7 @@ class Enforcer:
             # another job.
             if process != os.getpid() and is_running(process):
                 os.kill(process, signal.SIGKILL)
+        self._sink.look_at([claim.id])
         log.warning(
             "Attempt %d of job %s (%s) was ended by force (%s); process %d %s",
             claim.attempt,

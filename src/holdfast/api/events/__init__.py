@@ -1,0 +1,1 @@
+"""Watching jobs over HTTP while they happen."""
