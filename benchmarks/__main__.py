@@ -12,7 +12,7 @@ from benchmarks import report
 from benchmarks.figures import Figures, Size
 from benchmarks.plots import picture
 
-OWN = ("demo", "ingest", "start", "status", "submit", "memory", "cost", "retention", "growth")
+OWN = ("demo", "ingest", "start", "status", "submit", "memory", "cost", "retention", "growth", "streams")
 BESIDE_PEERS = ("waiting", "throughput", "latency")
 PARTS = (*OWN, *BESIDE_PEERS)
 RESULTS = Path(__file__).parent / "results"
