@@ -19,6 +19,7 @@ from holdfast.celery.tasks import TaskParts, celery_task
 from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, WorkerParts, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.errors import ConfigurationError
+from holdfast.jobs.channels import Channels
 from holdfast.jobs.context import JobContext
 from holdfast.jobs.cron import Cron, Missed
 from holdfast.jobs.database import Database
@@ -131,6 +132,7 @@ class Holdfast:
         self._identity = Identity(self.settings.lease)
         carrier = CeleryCarrier(self.celery)
         self.outbox = Outbox(self.database, carrier)
+        self.channels = Channels()
         self._writer = PerProcess(self._progress_writer)
         sign, timetable = StopSign(), Timetable(self.settings.shutdown)
         runner = Runner(self.database, self._show_progress, sign, timetable, self.events)
@@ -224,7 +226,7 @@ class Holdfast:
         return self._add(name, function, keywords)
 
     def _add(self, name: str, function: Callable[..., Any], keywords: TaskKeywords) -> Task[..., Any]:
-        task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox)
+        task: Task[..., Any] = Task(name, function, _options(keywords), self.outbox, self.channels)
         self.tasks.add(task)
         self.celery.register_task(celery_task(task, self._parts))
         return task

@@ -74,6 +74,7 @@ class NewBatch:
     first: store.NewJob
     rows: NewRows
     metadata: Mapping[str, Any]
+    notify: Mapping[str, Any] | None = None
 
     @property
     def job_ids(self) -> list[UUID]:
@@ -154,6 +155,7 @@ def complete(session: Session, batch: NewBatch, *, handed_over: int) -> BatchAcc
             owner_id=batch.first.owner_id,
             metadata_=dict(batch.metadata),
             total=len(batch.job_ids),
+            notify=None if batch.notify is None else dict(batch.notify),
         )
     )
     connection.execute(_JOIN, values)

@@ -58,6 +58,9 @@ def _one_of(column: str, values: type[JobStatus | AttemptOutcome]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
+_IS_OBJECT = "jsonb_typeof(notify) = 'object'"
+
+
 class ApiKey(Base):
     """An owner: whoever holds this key owns the jobs and documents made with it."""
 
@@ -74,7 +77,10 @@ class ApiKey(Base):
 
 
 class Batch(Base):
-    """Jobs that were submitted together, and can be counted and cancelled together."""
+    """Jobs that were submitted together, and can be counted and cancelled together.
+
+    `notify` says by which channels its end is told, and to whom.
+    """
 
     __tablename__ = "batches"
 
@@ -84,8 +90,12 @@ class Batch(Base):
     total: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     cancel_requested_at: Mapped[datetime | None]
+    notify: Mapped[dict[str, Any] | None]
 
-    __table_args__ = (Index("batches_owner_idx", "owner_id", text("id DESC")),)
+    __table_args__ = (
+        CheckConstraint(_IS_OBJECT, name="notify_is_object"),
+        Index("batches_owner_idx", "owner_id", text("id DESC")),
+    )
 
 
 class Job(Base):
@@ -103,7 +113,8 @@ class Job(Base):
     then has until `times_out_at`; `deadline` is the end of the whole job, `start_by` that of its wait for the
     first attempt. A job that waits for its children is queued with their ids in `awaited_ids`.
 
-    `origin_id` is the job whose steps this one continues, itself if it is null.
+    `origin_id` is the job whose steps this one continues, itself if it is null. `notify` says by which
+    channels its end is told, and to whom.
     """
 
     __tablename__ = "jobs"
@@ -145,6 +156,7 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    notify: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         CheckConstraint(_one_of("status", JobStatus), name="status_known"),
@@ -159,6 +171,7 @@ class Job(Base):
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_range"),
         CheckConstraint("awaited_ids IS NULL OR status = 'queued'", name="waiting_is_queued"),
+        CheckConstraint(_IS_OBJECT, name="notify_is_object"),
         # The relay's looks: what is due and unsent, what was sent but not started, what came too late, and
         # what waits for its children.
         Index(

@@ -31,6 +31,7 @@ class JobOptions:
     timeout: timedelta | float | None = None
     deadline: timedelta | float | None = None
     start_by: timedelta | float | None = None
+    notify: Mapping[str, JsonValue] | None = None
 
     def __post_init__(self) -> None:
         if self.delay is not None and self.run_at is not None:

@@ -66,8 +66,8 @@ def retry(
 ) -> JobAccepted:
     """Make a job that does again what a dead one asked for, in the caller's transaction.
 
-    It belongs to the same owner, has the same arguments, priority, metadata and limits in time, counted from
-    now, and what else its task gives to jobs by now. It belongs to no batch and no parent.
+    It belongs to the same owner, has the same arguments, priority, metadata, whom to notify and limits in
+    time, counted from now, and what else its task gives to jobs by now. It belongs to no batch and no parent.
 
     Args:
         session: the caller's session.
@@ -114,6 +114,7 @@ def _new_job(task: Task[..., Any], args: Mapping[str, Any], dead: Job, asked: Re
         timeout=dead.timeout,
         deadline=None if dead.deadline is None else dead.deadline - dead.created_at,
         start_by=None if dead.start_by is None else dead.start_by - dead.created_at,
+        notify=dead.notify,
     )
 
 

@@ -40,6 +40,7 @@ class NewJob:
         timeout: how long each attempt may take.
         deadline: how long after now the job must have ended.
         start_by: how long after now its first attempt must have started.
+        notify: by which channels its end is told, and to whom.
         is_left_to_relay: the caller does not hand it to the broker; the relay will, when there is room.
     """
 
@@ -60,6 +61,7 @@ class NewJob:
     start_by: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
     parent_id: UUID | None = None
+    notify: Mapping[str, Any] | None = None
     is_left_to_relay: bool = False
 
     @property
@@ -117,6 +119,7 @@ def enqueue(session: Session, job: NewJob) -> bool:
         "owner_id": job.owner_id,
         "parent_id": job.parent_id,
         "metadata": dict(job.metadata or {}),
+        "notify": None if job.notify is None else dict(job.notify),
         "at": job.run_at,
         "after": job.delay or timedelta(),
         "into": job.queue,

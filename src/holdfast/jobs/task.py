@@ -16,6 +16,7 @@ from holdfast.errors import ConfigurationError, InvalidArguments
 from holdfast.jobs import batches, idempotency, store
 from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.jobs.batches import NewBatch, NewItem
+from holdfast.jobs.channels import Channels
 from holdfast.jobs.cron import Cron
 from holdfast.jobs.delivery.outbox import Outbox
 from holdfast.jobs.delivery.sending import Delivery
@@ -30,7 +31,7 @@ R = TypeVar("R")
 
 # The parameters of `enqueue` itself; a task's own must not be called the same.
 RESERVED = frozenset(
-    {"session", "owner", "delay", "run_at", "priority", "metadata", "idempotency_key", *LIMITS}
+    {"session", "owner", "delay", "run_at", "priority", "metadata", "idempotency_key", "notify", *LIMITS}
 )
 
 
@@ -63,13 +64,21 @@ class TaskOptions:
 class Task(Generic[P, R]):
     """A function that jobs can be made for. Made by `Holdfast.task`; calling it calls the function itself."""
 
-    def __init__(self, name: str, function: Callable[..., Any], options: TaskOptions, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        options: TaskOptions,
+        outbox: Outbox,
+        channels: Channels,
+    ) -> None:
         self.name = name
         self.function = function
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.outbox = outbox
+        self._channels = channels
         self._signature = Signature(name, function, RESERVED)
         if options.cron is not None:
             self._check_defaults()
@@ -94,6 +103,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted: ...
@@ -111,6 +121,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Awaitable[JobAccepted]: ...
@@ -127,6 +138,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> JobAccepted | Awaitable[JobAccepted]:
@@ -147,12 +159,14 @@ class Task(Generic[P, R]):
             timeout: how long an attempt may take (seconds or timedelta); the task's own if not given.
             deadline: how long from now the job may take in all; likewise.
             start_by: how long from now it may wait for its first attempt; likewise.
+            notify: whom to tell of its end, by channel: `{"webhook": {"url": ...}, "email": ...}`.
             *args: none; the task's arguments are keywords.
             **kwargs: the task's arguments.
 
         Raises:
             InvalidArguments: the arguments do not fit the task's annotations, or those of enqueue itself
-                cannot be: a time without a zone, both `delay` and `run_at`, metadata that is not JSON.
+                cannot be: a time without a zone, both `delay` and `run_at`, metadata that is not JSON, a
+                channel that there is not.
             IdempotencyConflict: the key stands for other arguments.
         """
         if args:
@@ -167,6 +181,7 @@ class Task(Generic[P, R]):
             timeout=timeout,
             deadline=deadline,
             start_by=start_by,
+            notify=notify,
         )
         job = self.new_job(kwargs, options)
         if isinstance(session, AsyncSession):
@@ -188,6 +203,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
     ) -> BatchAccepted: ...
 
     @overload
@@ -205,6 +221,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
     ) -> Awaitable[BatchAccepted]: ...
 
     def enqueue_many(
@@ -221,6 +238,7 @@ class Task(Generic[P, R]):
         timeout: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
         start_by: timedelta | float | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
     ) -> BatchAccepted | Awaitable[BatchAccepted]:
         """Write a job for each of these arguments, 10,000 at most, in the caller's transaction: all or none.
 
@@ -238,6 +256,7 @@ class Task(Generic[P, R]):
             timeout: as for `enqueue`, for each of the jobs.
             deadline: likewise.
             start_by: likewise.
+            notify: as for `enqueue`, told once: when the last of the jobs has ended.
 
         Raises:
             InvalidArguments: some arguments do not fit, and which; or there are none, or too many; or those
@@ -254,7 +273,8 @@ class Task(Generic[P, R]):
             deadline=deadline,
             start_by=start_by,
         )
-        batch = self.new_batch([NewItem(given) for given in arguments], options, metadata=metadata)
+        items = [NewItem(given) for given in arguments]
+        batch = self.new_batch(items, options, metadata=metadata, notify=notify)
         if isinstance(session, AsyncSession):
             return session.run_sync(self.submit_batch, batch)
         return self.submit_batch(session, batch)
@@ -265,6 +285,7 @@ class Task(Generic[P, R]):
         options: JobOptions,
         *,
         metadata: Mapping[str, JsonValue] | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
     ) -> NewBatch:
         """A batch as it would be written, checked in all there is to check without the database.
 
@@ -272,11 +293,12 @@ class Task(Generic[P, R]):
             InvalidArguments: an item does not fit, and which; or there are none, or too many.
         """
         check_metadata(metadata)
+        checked_notify = self._channels.checked(notify)
         rows = batches.rows_of(items, self._signature, keeps_args=options.idempotency_key is not None)
         first_options = replace(options, metadata=items[0].metadata)
         request: JsonValue = {"jobs": rows.args}
         first = self.new_job(items[0].args, first_options, request=request)
-        return NewBatch(new_id(), replace(first, id=rows.job_ids[0]), rows, metadata or {})
+        return NewBatch(new_id(), replace(first, id=rows.job_ids[0]), rows, metadata or {}, checked_notify)
 
     def submit_batch(self, session: Session, batch: NewBatch) -> BatchAccepted:
         """Write a `new_batch` in the caller's transaction, and hand its jobs over once that commits.
@@ -328,6 +350,7 @@ class Task(Generic[P, R]):
             deadline=duration(options.deadline) or self.options.deadline,
             start_by=duration(options.start_by) or self.options.start_by,
             metadata=options.metadata,
+            notify=self._channels.checked(options.notify),
         )
 
     def submit(self, session: Session, job: store.NewJob) -> JobAccepted:

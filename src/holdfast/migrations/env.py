@@ -2,7 +2,8 @@
 
 from alembic import context
 
-import holdfast.documents.models  # noqa: F401 - registers its tables
+import holdfast.documents.models
+import holdfast.notify.models  # noqa: F401 - both register their tables
 from holdfast.jobs.models import SCHEMA, Base
 
 
