@@ -80,6 +80,15 @@ class JobFailure(BaseModel):
 Metadata = Annotated[
     dict[str, JsonValue], Field(description="Kept and shown, and otherwise left alone.", examples=[{}])
 ]
+Notify = Annotated[
+    dict[str, JsonValue],
+    Field(
+        max_length=10,
+        description="Whom to tell of the end, by channel: `webhook` (an object with its `url`), `email` (an "
+        "address), and those of the application.",
+        examples=[{"webhook": {"url": "https://example.org/hook"}, "email": "me@example.org"}],
+    ),
+]
 Priority = Annotated[
     int, Field(ge=0, le=9, description="0 (first) to 9 (last); the task's own if not given.")
 ]
@@ -108,6 +117,7 @@ class TaskRequest(BaseModel):
         None, description="Seconds from now in which a job must be started; the task's own if not given."
     )
     metadata: Metadata | None = None
+    notify: Notify | None = None
 
 
 class JobRequest(TaskRequest):
@@ -130,7 +140,9 @@ class BatchItem(BaseModel):
 
 
 class BatchRequest(TaskRequest):
-    """Many jobs of one task. What is said of them all holds for each; `metadata` is the batch's."""
+    """Many jobs of one task. What is said of them all holds for each; `metadata` is the batch's, and the end
+    of the whole batch is what is told by `notify`.
+    """  # noqa: D205 - shown whole as the model's description
 
     jobs: list[BatchItem] = Field(min_length=1, max_length=MAX_JOBS)
 

@@ -9,6 +9,8 @@ from holdfast.documents.backend import Documents
 from holdfast.documents.reading import ReadLimits
 from holdfast.documents.storage import UploadStore
 from holdfast.errors import ConfigurationError
+from holdfast.notify import Allowed, MailChannel, MailServer, Notifications
+from holdfast.notify.posting import Poster
 from holdfast.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,12 +61,33 @@ def make_embedder(settings: Settings) -> Embedder:
     )
 
 
+def make_notifications(holdfast: Holdfast) -> Notifications:
+    """Webhooks, and mail if the settings say how it is sent.
+
+    Raises:
+        ConfigurationError: of the settings for mail one is missing, or cannot be what it is.
+    """
+    settings = holdfast.settings
+    notifications = Notifications(
+        holdfast,
+        poster=Poster(Allowed.parse(settings.webhook_allow)),
+        keep=timedelta(days=settings.retention_days) if settings.retention_days else None,
+    )
+    if settings.smtp_url is not None:
+        if settings.mail_from is None:
+            raise ConfigurationError("HOLDFAST_SMTP_URL needs HOLDFAST_MAIL_FROM: the address mail is from.")
+        server = MailServer.parse(settings.smtp_url.get_secret_value())
+        notifications.add(MailChannel(server, settings.mail_from, link=settings.public_url))
+    return notifications
+
+
 holdfast = Holdfast()
 documents = make_documents(holdfast)
+notifications = make_notifications(holdfast)
 
 
 def create() -> "FastAPI":
     """The ASGI application; made only where it is served, so that workers do without FastAPI."""
     from holdfast.api import create_app
 
-    return create_app(holdfast, documents)
+    return create_app(holdfast, documents, notifications)

@@ -83,6 +83,18 @@ class Settings(BaseSettings):
         None, ge=1, le=4000, description="Asked of models that can shorten their vectors."
     )
 
+    webhook_allow: str = Field(
+        "",
+        description="Hosts and networks that webhooks may reach though they are not public, and without TLS; "
+        "for development.",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Sends mail: smtp://user:password@host:587 (STARTTLS) or smtps://; no mail if unset.",
+    )
+    mail_from: str | None = Field(None, description="The address that mail is from.")
+    public_url: str | None = Field(None, description="The API as people reach it, for links in mail.")
+
     read_memory_mb: int = Field(1024, ge=64, description="Memory limit of the process that reads a file.")
     read_seconds: float = Field(300, gt=0, description="Time limit of the process that reads a file.")
 

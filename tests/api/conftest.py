@@ -10,6 +10,7 @@ from holdfast.ai import HashingEmbedder
 from holdfast.api import create_app
 from holdfast.documents.backend import Documents
 from holdfast.documents.storage import UploadStore
+from holdfast.notify import Notifications
 
 
 @pytest.fixture
@@ -29,8 +30,13 @@ def documents(holdfast, uploads):
 
 
 @pytest.fixture
-async def app(holdfast, documents):
-    app = create_app(holdfast, documents)
+def notifications(holdfast):
+    return Notifications(holdfast)
+
+
+@pytest.fixture
+async def app(holdfast, documents, notifications):
+    app = create_app(holdfast, documents, notifications)
     async with app.router.lifespan_context(app):
         yield app
 

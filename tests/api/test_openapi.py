@@ -11,14 +11,16 @@ from holdfast.api import (
     get_events_router,
     get_health_router,
     get_jobs_router,
+    get_notifications_router,
     get_queues_router,
     get_search_router,
+    get_webhooks_router,
 )
 
 
 @pytest.fixture
-def schema(holdfast, documents):
-    return create_app(holdfast, documents).openapi()
+def schema(holdfast, documents, notifications):
+    return create_app(holdfast, documents, notifications).openapi()
 
 
 def operations(schema):
@@ -85,6 +87,8 @@ def test_examples_are_what_the_api_answers():
         get_jobs_router(),
         get_batches_router(),
         get_queues_router(),
+        get_webhooks_router(),
+        get_notifications_router(),
         get_documents_router(),
         get_events_router(),
         get_search_router(),
@@ -99,4 +103,4 @@ def test_examples_are_what_the_api_answers():
             model = TypeAdapter(route.response_model)
             assert model.dump_python(model.validate_json(json.dumps(example)), mode="json") == example
             shown += 1
-    assert shown == 22
+    assert shown == 34

@@ -15,8 +15,10 @@ with server_parts():
     from holdfast.api.events.routes import get_events_router
     from holdfast.api.health import get_health_router
     from holdfast.api.jobs import get_jobs_router
+    from holdfast.api.notifications import get_notifications_router
     from holdfast.api.queues import get_queues_router
     from holdfast.api.search import get_search_router
+    from holdfast.api.webhooks import get_webhooks_router
 
 __all__ = [
     "Administrator",
@@ -31,6 +33,8 @@ __all__ = [
     "get_events_router",
     "get_health_router",
     "get_jobs_router",
+    "get_notifications_router",
     "get_queues_router",
     "get_search_router",
+    "get_webhooks_router",
 ]

@@ -13,30 +13,38 @@ from holdfast.api.events.routes import get_events_router
 from holdfast.api.events.serving import let_go_at_shutdown, make_hub
 from holdfast.api.health import get_health_router
 from holdfast.api.jobs import get_jobs_router
-from holdfast.api.openapi import TAGS, document_problems
+from holdfast.api.notifications import get_notifications_router
+from holdfast.api.openapi import document_problems, tags
 from holdfast.api.problems import install_problems
 from holdfast.api.queues import get_queues_router
 from holdfast.api.request_ids import RequestIds
 from holdfast.api.search import get_search_router
 from holdfast.api.services import Services
+from holdfast.api.webhooks import get_webhooks_router
 from holdfast.app import Holdfast
 from holdfast.documents.backend import Documents
+from holdfast.notify import Notifications
 
 
-def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAPI:
-    """Make the whole API; without documents, that of the jobs alone."""
+def create_app(
+    holdfast: Holdfast, documents: Documents | None = None, notifications: Notifications | None = None
+) -> FastAPI:
+    """Make the whole API; without documents and notifications, that of the jobs alone."""
     app = FastAPI(
         title="Holdfast",
         summary="Durable background jobs, and documents that can be searched.",
         version=version("holdfast"),
-        openapi_tags=TAGS if documents is not None else [*TAGS[:3], TAGS[-1]],
+        openapi_tags=tags(documents=documents is not None, notifications=notifications is not None),
         redirect_slashes=False,
     )
-    attach(app, holdfast, documents)
+    attach(app, holdfast, documents, notifications)
     app.include_router(get_jobs_router())
     app.include_router(get_events_router())
     app.include_router(get_batches_router())
     app.include_router(get_queues_router())
+    if notifications is not None:
+        app.include_router(get_webhooks_router())
+        app.include_router(get_notifications_router())
     if documents is not None:
         app.include_router(get_documents_router())
         app.include_router(get_search_router())
@@ -44,7 +52,12 @@ def create_app(holdfast: Holdfast, documents: Documents | None = None) -> FastAP
     return app
 
 
-def attach(app: FastAPI, holdfast: Holdfast, documents: Documents | None = None) -> None:
+def attach(
+    app: FastAPI,
+    holdfast: Holdfast,
+    documents: Documents | None = None,
+    notifications: Notifications | None = None,
+) -> None:
     """Prepare an application, before it starts, for Holdfast's routers and for `Owner` and `Session`.
 
         app = FastAPI()
@@ -55,7 +68,7 @@ def attach(app: FastAPI, holdfast: Holdfast, documents: Documents | None = None)
     connections are closed at shutdown, after the application's own lifespan.
     """
     hub = make_hub(holdfast)
-    app.state.holdfast = Services(holdfast, hub, documents)
+    app.state.holdfast = Services(holdfast, hub, documents, notifications)
     install_problems(app)
     document_problems(app)
     app.add_middleware(RequestIds)

@@ -72,7 +72,9 @@ async def submit_batch(
     items = [NewItem(job.args, job.metadata) for job in body.jobs]
     with located("body", "jobs"):
         # In a thread: checking so many takes a while, in which other requests are answered.
-        batch = await run_in_threadpool(task.new_batch, items, options, metadata=body.metadata)
+        batch = await run_in_threadpool(
+            task.new_batch, items, options, metadata=body.metadata, notify=body.notify
+        )
     return answer_with(response, await session.run_sync(task.submit_batch, batch))
 
 

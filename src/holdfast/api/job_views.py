@@ -11,12 +11,13 @@ from holdfast.api.problems import Refused
 from holdfast.jobs import keys
 from holdfast.jobs.models import Batch, Job
 from holdfast.live import ProgressReader
+from holdfast.notify.models import Notification, Webhook
 from holdfast.schemas import JobView
 from holdfast.states import JobStatus
 
 _LONGEST_WAIT_SECONDS: Final = 60
 
-Owned = TypeVar("Owned", Job, Batch, Row[Any])
+Owned = TypeVar("Owned", Job, Batch, Webhook, Notification, Row[Any])
 
 
 def checked_job(job: Owned | None, owner: keys.Owner) -> Owned:

@@ -13,6 +13,7 @@ TAGS: Final = [
     {"name": "jobs", "description": "Work that was asked for: its status, progress, result and history."},
     {"name": "batches", "description": "Many jobs asked for together, counted and cancelled together."},
     {"name": "queues", "description": "Queues and workers, for API keys of the scope `admin`."},
+    {"name": "notifications", "description": "Being told of the end of jobs, and the log of that."},
     {"name": "documents", "description": "Uploads, ingested by jobs and kept in collections."},
     {"name": "search", "description": "Finding passages of documents."},
     {"name": "health", "description": "Whether the process is up, and ready to work. No key needed."},
@@ -31,6 +32,12 @@ _DESCRIPTIONS: Final = {
     503: "Something needed cannot be reached just now; see `Retry-After`",
 }
 _PROBLEM_REF: Final = "#/components/schemas/Problem"
+
+
+def tags(*, documents: bool, notifications: bool) -> list[dict[str, str]]:
+    """The tags of an application that has these parts or has them not."""
+    absent = {"notifications": not notifications, "documents": not documents, "search": not documents}
+    return [tag for tag in TAGS if not absent.get(tag["name"])]
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -12,15 +12,17 @@ from holdfast.api.known_keys import KnownKeys
 from holdfast.app import Holdfast
 from holdfast.documents.backend import Documents
 from holdfast.jobs.database import Database
+from holdfast.notify import Notifications
 
 
 @dataclass(frozen=True)
 class Services:
-    """The engine, who watches its jobs, the documents if there are any, and the API keys seen lately."""
+    """The engine, who watches its jobs, documents and notifications if there are any, keys seen lately."""
 
     holdfast: Holdfast
     hub: Hub
     documents: Documents | None = None
+    notifications: Notifications | None = None
     known_keys: KnownKeys = field(default_factory=KnownKeys)
 
 
@@ -46,6 +48,18 @@ def documents_of(connection: HTTPConnection) -> Documents:
     if documents is None:
         raise RuntimeError("Give holdfast.api.attach the documents that these routes are about.")
     return documents
+
+
+def notifications_of(connection: HTTPConnection) -> Notifications:
+    """The notifications of the application that serves this request.
+
+    Raises:
+        RuntimeError: `attach` was given none.
+    """
+    notifications = services_of(connection).notifications
+    if notifications is None:
+        raise RuntimeError("Give holdfast.api.attach the notifications that these routes are about.")
+    return notifications
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def submit_job(
 ) -> JobAccepted | Response:
     """Ask for work by the name of its task. Only tasks that the application has exposed can be asked for."""
     task = exposed_task(request, body.task)
-    options = replace(options_of(body, owner, key), metadata=body.metadata)
+    options = replace(options_of(body, owner, key), metadata=body.metadata, notify=body.notify)
     with located("body", "args"):
         job = task.new_job(body.args, options)
     # A job is one statement, its own transaction: one round trip where `Session` takes three.
