@@ -6,7 +6,20 @@ from typing import NoReturn
 import typer
 
 # None of these imports at its top what takes long to import: `--help` and completion are waited for.
-from holdfast.cli import batches, chaos, demo, documents, jobs, keys, queues, run, schedules, top, workers
+from holdfast.cli import (
+    batches,
+    chaos,
+    demo,
+    documents,
+    jobs,
+    keys,
+    queues,
+    run,
+    schedules,
+    top,
+    webhooks,
+    workers,
+)
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.extras import server_parts
@@ -26,6 +39,7 @@ app.add_typer(batches.app, name="batches")
 app.add_typer(queues.app, name="queues")
 app.add_typer(workers.app, name="workers")
 app.command("top")(top.top)
+app.add_typer(webhooks.app, name="webhooks")
 app.command("schedules")(schedules.schedules)
 app.command("demo")(demo.demo)
 app.command("chaos")(chaos.chaos)

@@ -197,6 +197,7 @@ class Client:
     list_workers = _method(planned(calls.list_workers), _itself)
     pause_queue = _method(planned(calls.pause_queue), _itself)
     resume_queue = _method(planned(calls.resume_queue), _itself)
+    request = _method(planned(calls.request), _itself)
     events = _iterating(following.all_events, Event)
 
 

@@ -228,6 +228,18 @@ def resume_queue(name: str) -> Call[QueueView]:
     return _post(f"/v1/queues/{quote(name, safe='')}/resume", QueueView)
 
 
+def request(
+    method: str, path: str, body: Mapping[str, Any] | None = None, **params: object
+) -> Call[dict[str, Any]]:
+    """The JSON object at a path for which there is no method here, such as `/v1/webhooks`; `{}` without one.
+
+    Parameters of the query that are `None` are left out.
+    """
+    text = None if body is None else json.dumps(_jsonable(body), allow_nan=False)
+    asked = Request(method, path, params=params, body=text)
+    return Call(asked, _object)
+
+
 def job_path(job_id: UUID) -> str:
     """Where the job is, from the API's root."""
     # A `UUID` and nothing else: what is none must not lead to another path.
@@ -260,6 +272,10 @@ def _reading(answer: type[T]) -> Callable[[httpx.Response], T]:
         return answered
 
     return read
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    return _reading(dict[str, Any])(response) if response.content else {}
 
 
 def _nothing(_: httpx.Response) -> None:
