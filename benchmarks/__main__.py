@@ -12,7 +12,10 @@ from benchmarks import report
 from benchmarks.figures import Figures, Size
 from benchmarks.plots import picture
 
-OWN = ("demo", "ingest", "start", "status", "submit", "memory", "cost", "retention", "growth", "streams")
+OWN = (
+    *("demo", "ingest", "start", "status", "submit", "memory", "cost", "retention", "growth"),
+    *("streams", "notify"),
+)
 BESIDE_PEERS = ("waiting", "throughput", "latency")
 PARTS = (*OWN, *BESIDE_PEERS)
 RESULTS = Path(__file__).parent / "results"
