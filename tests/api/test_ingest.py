@@ -77,6 +77,24 @@ async def test_the_collection_is_default_unless_named(client):
     assert (await client.get("/v1/documents")).json()["data"][0]["collection"] == "default"
 
 
+async def test_form_says_whom_to_notify(client, session):
+    notify = '{"webhook": {"url": "https://hooks.example.org/in"}}'
+    parts = forms.file("kelp.txt", TEXT), forms.field("notify", notify)
+    accepted = await ingest(client, forms.form(*parts))
+    row = job_row(session, accepted.json()["job_id"])
+    assert row["notify"] == {"webhook": {"url": "https://hooks.example.org/in"}}
+
+
+@pytest.mark.parametrize(
+    ("notify", "code"),
+    [("[1]", "invalid_field"), ("{", "invalid_field"), ('{"pigeon": "coop"}', "invalid_arguments")],
+)
+async def test_form_that_names_nobody_who_can_be_told_is_refused(client, session, uploads, notify, code):
+    refused = await ingest(client, forms.form(forms.file("kelp.txt", TEXT), forms.field("notify", notify)))
+    assert_problem(refused, 422, code)
+    assert nothing_happened(session, uploads)
+
+
 async def test_content_that_looks_like_a_boundary_is_content(client, uploads):
     almost = b"\r\n--kelp-boundar\r\n--kelp\r\n\r\n-\r--" + TEXT + b"\r\n--kelp-boundarX"
     for size in (1, 3, 1 << 20):
@@ -106,7 +124,7 @@ REFUSED = {
         "invalid_field",
     ),
     "an unknown field": (forms.form(forms.field("colection", "sea"), FILE), 422, "invalid_field"),
-    "an endless field": (forms.form(forms.field("collection", "a" * 5000), FILE), 422, "invalid_field"),
+    "an endless field": (forms.form(forms.field("collection", "a" * 50_000), FILE), 422, "invalid_field"),
     "a bad field after the file": (forms.form(FILE, forms.field("collection", "Sea")), 422, "invalid_field"),
     "another file field": (forms.form(forms.file("a.txt", TEXT, "attachment")), 422, "invalid_field"),
     "no closing boundary": (FILE, 400, "malformed_body"),

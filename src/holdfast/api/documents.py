@@ -45,6 +45,11 @@ _UPLOAD_FORM: Final[dict[str, Any]] = {
                             "pattern": COLLECTION_PATTERN,
                             "default": DEFAULT_COLLECTION,
                         },
+                        "notify": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "description": "Whom to tell of the end, as for `POST /v1/jobs`.",
+                        },
                     },
                 },
                 "example": {"file": "(the bytes of handbook.pdf)", "collection": DEFAULT_COLLECTION},
@@ -105,6 +110,7 @@ async def ingest_document(
             name=received.name,
             collection=received.collection,
             idempotency_key=key,
+            notify=received.notify,
         )
         # Committed here, so that the file is removed if this fails. It fails rarely after the fact: the job
         # then finds no file and says so, and the client, told to try again, sends another.

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from holdfast.api.file_names import clean_name
@@ -19,12 +20,14 @@ from holdfast.api.problems import Refused
 from holdfast.documents.reading import HEAD_BYTES, is_supported_name, sniff, supported_suffixes
 from holdfast.documents.storage import Upload, UploadStore
 from holdfast.errors import DocumentError, StorageUnavailable
-from holdfast.schemas import COLLECTION_PATTERN
+from holdfast.schemas import COLLECTION_PATTERN, Notify
 
 log = logging.getLogger(__name__)
 
 DEFAULT_COLLECTION: Final = "default"
-_MAX_FIELD_BYTES: Final = 1024
+_MAX_FIELD_BYTES: Final = 8 * 1024
+_FIELDS: Final = ("collection", "notify")
+_NOTIFY: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(Notify)
 # What shows in a file's first bytes and no ingestion could mend. Other faults are the job's to report, so
 # that the document says why.
 _REFUSED_TYPES: Final = ("empty", "unsupported_type")
@@ -32,11 +35,12 @@ _REFUSED_TYPES: Final = ("empty", "unsupported_type")
 
 @dataclass(frozen=True)
 class ReceivedUpload:
-    """A stored file, what it is called, and the collection it is meant for."""
+    """A stored file, what it is called, the collection it is meant for, and whom to notify."""
 
     upload: Upload
     name: str
     collection: str
+    notify: dict[str, JsonValue] | None = None
 
 
 @asynccontextmanager
@@ -59,17 +63,18 @@ async def received_upload(
             refused.headers["Connection"] = "close"
         raise
     try:
-        yield ReceivedUpload(upload, form.file_name, form.collection)
+        yield ReceivedUpload(upload, form.file_name, form.collection, form.notify)
     except BaseException:
         await _discard(store, upload.key)
         raise
 
 
 class _UploadForm:
-    """A form with one `file` and perhaps a `collection`, in either order; read once, front to back."""
+    """A form with one `file` and perhaps fields, in any order; read once, front to back."""
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         self.file_name = ""
+        self.notify: dict[str, JsonValue] | None = None
         self._fields: dict[str, str] = {}
         self._max_bytes = max_bytes
         most = max_bytes + OVERHEAD_BYTES
@@ -121,9 +126,11 @@ class _UploadForm:
         return None
 
     def _keep_field(self, part: Part, value: str) -> None:
-        if part.name != "collection" or part.name in self._fields:
-            raise Refused("invalid_field", "The form takes `file` and `collection`, each once.")
-        if not re.fullmatch(COLLECTION_PATTERN, value):
+        if part.name not in _FIELDS or part.name in self._fields:
+            raise Refused("invalid_field", "The form takes `file`, `collection` and `notify`, each once.")
+        if part.name == "notify":
+            self.notify = _notify(value)
+        elif not re.fullmatch(COLLECTION_PATTERN, value):
             raise Refused("invalid_field", f"`collection` must match {COLLECTION_PATTERN}.")
         self._fields[part.name] = value
 
@@ -141,6 +148,13 @@ async def _field_value(events: AsyncIterator[Event]) -> str:
         if len(value) > _MAX_FIELD_BYTES:
             raise Refused("invalid_field", f"Fields may have {_MAX_FIELD_BYTES} bytes at most.")
     return value.decode("utf-8", "replace")
+
+
+def _notify(value: str) -> dict[str, JsonValue]:
+    try:
+        return _NOTIFY.validate_json(value)
+    except ValidationError as error:
+        raise Refused("invalid_field", "`notify` is a JSON object of channels and targets.") from error
 
 
 def _check_type(head: bytes, name: str) -> None:

@@ -233,7 +233,8 @@ def request(
 ) -> Call[dict[str, Any]]:
     """The JSON object at a path for which there is no method here, such as `/v1/webhooks`; `{}` without one.
 
-    Parameters of the query that are `None` are left out.
+    Parameters of the query that are `None` are left out. As every request it is sent again where it failed in
+    passing: what must not happen twice needs a client whose `patience` is 0.
     """
     text = None if body is None else json.dumps(_jsonable(body), allow_nan=False)
     asked = Request(method, path, params=params, body=text)

@@ -91,6 +91,7 @@ class Documents:
         name: str,
         collection: str,
         idempotency_key: str | None = None,
+        notify: Mapping[str, JsonValue] | None = None,
     ) -> AcceptedDocument:
         """Record an upload and the job that ingests it, in the caller's transaction.
 
@@ -99,8 +100,9 @@ class Documents:
 
         Raises:
             IdempotencyConflict: the key stands for something else.
+            InvalidArguments: `notify`, which tells of the job's end, names what cannot be told.
         """
-        options = JobOptions(owner=owner, idempotency_key=idempotency_key)
+        options = JobOptions(owner=owner, idempotency_key=idempotency_key, notify=notify)
         request: JsonValue = {"sha256": upload.sha256.hex(), "name": name, "collection": collection}
 
         def add(session: Session) -> AcceptedDocument:
