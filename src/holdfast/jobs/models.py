@@ -58,9 +58,6 @@ def _one_of(column: str, values: type[JobStatus | AttemptOutcome]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
-_IS_OBJECT = "jsonb_typeof(notify) = 'object'"
-
-
 class ApiKey(Base):
     """An owner: whoever holds this key owns the jobs and documents made with it."""
 
@@ -92,10 +89,7 @@ class Batch(Base):
     cancel_requested_at: Mapped[datetime | None]
     notify: Mapped[dict[str, Any] | None]
 
-    __table_args__ = (
-        CheckConstraint(_IS_OBJECT, name="notify_is_object"),
-        Index("batches_owner_idx", "owner_id", text("id DESC")),
-    )
+    __table_args__ = (Index("batches_owner_idx", "owner_id", text("id DESC")),)
 
 
 class Job(Base):
@@ -171,7 +165,6 @@ class Job(Base):
         CheckConstraint("status <> 'failed' OR error IS NOT NULL", name="failed_has_error"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_range"),
         CheckConstraint("awaited_ids IS NULL OR status = 'queued'", name="waiting_is_queued"),
-        CheckConstraint(_IS_OBJECT, name="notify_is_object"),
         # The relay's looks: what is due and unsent, what was sent but not started, what came too late, and
         # what waits for its children.
         Index(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, cast, delete, exists, func, select, text, update
+from sqlalchemy import Interval, cast, delete, exists, func, literal, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from holdfast.jobs.ids import first_id
@@ -56,7 +56,8 @@ def list_notifications(
     if job_id is not None:
         query = query.where(Notification.job_id == job_id)
     if status is not None:
-        query = query.where(Notification.status == status)
+        # A literal, by which the planner sees that the partial index has it.
+        query = query.where(Notification.status == literal(status.value, literal_execute=True))
     if before is not None:
         query = query.where(Notification.id < before)
     return session.scalars(query.order_by(Notification.id.desc()).limit(limit)).all()

@@ -120,6 +120,14 @@ class Notification(Base):
         CheckConstraint(_one_of("status", NotificationStatus), name="status_known"),
         CheckConstraint("(status = 'pending') = (ended_at IS NULL)", name="ended_has_ended_at"),
         Index("notifications_owner_idx", "owner_id", text("id DESC")),
+        # Few among many: what waits, and what did not arrive.
+        Index(
+            "notifications_status_idx",
+            "owner_id",
+            "status",
+            text("id DESC"),
+            postgresql_where=text("status <> 'delivered'"),
+        ),
         Index(
             "notifications_webhook_idx",
             "webhook_id",
