@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import JsonValue
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from holdfast.jobs import batches
@@ -24,7 +24,10 @@ _MAX_MESSAGE: Final = 500
 
 @dataclass(frozen=True)
 class Errand:
-    """A notice, and where it is to go; `channel` is None if the receiver is told nothing any more."""
+    """A notice, and where it is to go; `channel` is None if the receiver is told nothing any more.
+
+    Of a webhook, `target` has the URL, the secrets to sign with, and the time by the database's clock.
+    """
 
     notice: Notice
     channel: str | None
@@ -44,7 +47,7 @@ def errand_of(session: Session, notification: Notification) -> Errand:
     target: JsonValue = (notification.target or {}).get("to")
     if notification.channel == "webhook":
         secrets = endpoints.valid_secrets(session, notification.owner_id, None)
-        target = _webhook(target["url"] if isinstance(target, dict) else None, secrets)
+        target = _webhook(session, target["url"] if isinstance(target, dict) else None, secrets)
     return Errand(notice, notification.channel, target)
 
 
@@ -53,11 +56,12 @@ def _to_endpoint(session: Session, notice: Notice, notification: Notification) -
     if webhook.disabled_at is not None or _is_revoked(session, notification.owner_id):
         return Errand(notice, None, webhook_id=webhook.id)
     secrets = endpoints.valid_secrets(session, webhook.owner_id, webhook.id)
-    return Errand(notice, notification.channel, _webhook(webhook.url, secrets), webhook.id)
+    return Errand(notice, notification.channel, _webhook(session, webhook.url, secrets), webhook.id)
 
 
-def _webhook(url: JsonValue, secrets: list[bytes]) -> JsonValue:
-    return {"url": url, "secrets": [secret.hex() for secret in secrets]}
+def _webhook(session: Session, url: JsonValue, secrets: list[bytes]) -> JsonValue:
+    now = session.execute(select(func.now())).scalar_one()
+    return {"url": url, "secrets": [secret.hex() for secret in secrets], "timestamp": int(now.timestamp())}
 
 
 def _is_revoked(session: Session, owner_id: UUID | None) -> bool:
@@ -116,11 +120,7 @@ def _batch_data(session: Session, batch_id: UUID) -> dict[str, Any]:
 
 
 def _short(error: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "code": error["code"],
-        "message": str(error["message"])[:_MAX_MESSAGE],
-        "stage": error.get("stage"),
-    }
+    return {name: error[name] and str(error[name])[:_MAX_MESSAGE] for name in ("code", "message", "stage")}
 
 
 def _short_metadata(metadata: dict[str, Any]) -> dict[str, Any]:

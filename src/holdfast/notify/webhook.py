@@ -1,12 +1,11 @@
 """The channel `webhook`: Standard Webhooks, for endpoints of API keys and for URLs that jobs name."""
 
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
 
 from holdfast.errors import InvalidArguments
 from holdfast.notify.channel import Answer, Notice, NotSent
@@ -17,19 +16,29 @@ _GONE: Final = 410
 _LONGEST_WAIT: Final = timedelta(days=1)
 
 
+@dataclass(frozen=True)
+class _Target:
+    """As `errands` makes it."""
+
+    url: str
+    secrets: list[str]
+    timestamp: int
+
+
+_TARGET: Final = TypeAdapter(_Target)
+
+
 class WebhookChannel:
     """Posts notices, signed.
 
     Args:
         poster: how.
-        now: gives the time of a try, in seconds since 1970.
     """
 
     name = "webhook"
 
-    def __init__(self, poster: Poster, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, poster: Poster) -> None:
         self.poster = poster
-        self._now = now
 
     def check(self, target: JsonValue) -> None:
         """Check `{"url": ...}`; raises `InvalidArguments`."""
@@ -38,24 +47,18 @@ class WebhookChannel:
         self.poster.check_url(target["url"])
 
     async def send(self, notice: Notice, target: JsonValue) -> Answer | None:
-        """Post the notice to `url`, signed with each of `secrets` (hexadecimal).
+        """Post the notice to `url`, signed with each of `secrets` (hexadecimal), at the time `timestamp`.
 
         Raises:
             NotSent: there was no answer, or one that is not of the kind 2xx.
         """
-        assert isinstance(target, dict)  # noqa: S101 - made by `errands`
-        keys = [bytes.fromhex(str(secret)) for secret in _list(target["secrets"])]
-        body = notice.body
-        headers = signed_headers(notice.message_id, int(self._now()), body, keys)
-        reply = await self.poster.post(str(target["url"]), body, headers)
+        to, body = _TARGET.validate_python(target), notice.body
+        keys = [bytes.fromhex(secret) for secret in to.secrets]
+        headers = signed_headers(notice.message_id, to.timestamp, body, keys)
+        reply = await self.poster.post(to.url, body, headers)
         if 200 <= reply.status < 300:
             return reply.answer
         raise _refused(reply)
-
-
-def _list(value: JsonValue) -> list[JsonValue]:
-    assert isinstance(value, list)  # noqa: S101 - made by `errands`
-    return value
 
 
 def _refused(reply: Reply) -> NotSent:
