@@ -21,6 +21,7 @@ from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.channels import Channels
 from holdfast.jobs.context import JobContext
+from holdfast.jobs.counting import Counting
 from holdfast.jobs.cron import Cron, Missed
 from holdfast.jobs.database import Database
 from holdfast.jobs.delivery.outbox import Outbox
@@ -160,6 +161,7 @@ class Holdfast:
         parts = WorkerParts(
             relay,
             scheduler,
+            Counting(keeping),
             consumption,
             pulling,
             keeping,

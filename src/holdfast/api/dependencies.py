@@ -21,7 +21,6 @@ from holdfast.api.services import reading, services_of
 from holdfast.jobs import keys
 
 PRIVATE: Final = {"Cache-Control": "private, no-cache"}
-ADMIN: Final = "admin"
 _MAX_TOKEN: Final = 200
 
 _header = APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)
@@ -62,8 +61,8 @@ async def administrator(owner: Annotated[keys.Owner, Depends(authenticate)]) -> 
     Raises:
         Refused: the key has not got it (`forbidden`).
     """
-    if ADMIN not in owner.scopes:
-        raise Refused("forbidden", f"This needs an API key with the scope `{ADMIN}`.")
+    if keys.ADMIN not in owner.scopes:
+        raise Refused("forbidden", f"This needs an API key with the scope `{keys.ADMIN}`.")
     return owner
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Header, Query
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,11 +17,12 @@ from holdfast.api.accepting import IdempotencyKey, answer_with
 from holdfast.api.dependencies import PRIVATE, Owner, Session
 from holdfast.api.job_views import checked_job, job_url, view_of
 from holdfast.api.problems import Refused
-from holdfast.api.services import connected, reading, services_of
+from holdfast.api.services import Services, connected, reading, services_of
 from holdfast.api.waiting import ended_within, preferred_wait, read_job
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import keys, queries, retrying
 from holdfast.jobs.accepted import JobAccepted
+from holdfast.jobs.models import Job
 from holdfast.jobs.options import JobOptions
 from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.store import NewJob
@@ -74,13 +76,18 @@ async def retry_job(
     services = services_of(request)
     async with reading(services.holdfast.database) as own:
         dead = checked_job(await own.run_sync(queries.get_job, job_id), owner)
-    asked = RetryRequest(job_id, steps, key)
+    return answer_with(response, await retry_dead(services, session, dead, RetryRequest(job_id, steps, key)))
+
+
+async def retry_dead(
+    services: Services, session: AsyncSession, dead: Job, asked: RetryRequest
+) -> JobAccepted:
+    """Retry a job whatever it does: a document's has its own way. Raises what `retrying.retry` does."""
     task = services.holdfast.tasks[dead.task]
     documents = services.documents
     if documents is not None and task is documents.ingest_document:
-        return answer_with(response, await documents.retry(session, dead, asked))
-    accepted = await session.run_sync(lambda sync: retrying.retry(sync, task, dead, asked))
-    return answer_with(response, accepted)
+        return await documents.retry(session, dead, asked)
+    return await session.run_sync(lambda sync: retrying.retry(sync, task, dead, asked))
 
 
 async def _ended(request: Request, accepted: JobAccepted, wait: int) -> Response | None:

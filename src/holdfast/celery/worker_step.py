@@ -14,6 +14,7 @@ from celery.worker import state
 from holdfast.celery.liveness import Consumption
 from holdfast.celery.pulling import Pulling
 from holdfast.celery.shutdown import Shutdown
+from holdfast.jobs.counting import Counting
 from holdfast.jobs.database import Database
 from holdfast.jobs.delivery.relay import Relay, WorkerThreads
 from holdfast.jobs.ending.enforcer import Enforcer
@@ -59,6 +60,7 @@ class WorkerParts:
 
     relay: Relay
     scheduler: Scheduler
+    counting: Counting
     consumption: Consumption
     pulling: Pulling
     database: Database
@@ -83,6 +85,7 @@ def worker_step(parts: WorkerParts) -> type[bootsteps.StartStopStep]:
             self._threads = WorkerThreads(
                 parts.relay,
                 parts.scheduler,
+                parts.counting,
                 consumption.look,
                 parts.database,
                 worker,

@@ -18,6 +18,7 @@ class Scope(StrEnum):
     """What a key may be allowed besides the jobs and documents of its own."""
 
     ADMIN = "admin"
+    VIEWER = "viewer"
 
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -30,7 +31,8 @@ def create(
         float | None, typer.Option(min=0, help="When it ends; never if unset.")
     ] = None,
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do besides; `admin`: pause and resume queues.")
+        list[Scope] | None,
+        typer.Option(help="What it may do besides; `admin`: run the whole; `viewer`: look at the dashboard."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -25,7 +25,7 @@ def make_local_key(holdfast: "Holdfast") -> str | None:
     with holdfast.database.transaction() as session:
         if keys.find_owner(session, _kept(path)) is not None:
             return None
-        _, token = keys.create_key(session, "local")
+        _, token = keys.create_key(session, "local", scopes=[keys.ADMIN])
         # Before the commit: a file with a key that was never made does no harm, the next start replaces it.
         _keep(path, token)
     return token

@@ -10,12 +10,17 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import ApiKey
+
+# What a key may be allowed besides the jobs and documents of its own: to run the whole, or to look at it.
+ADMIN: Final = "admin"
+VIEWER: Final = "viewer"
 
 _NOBODY = hashlib.sha256(b"no key has this hash").digest()
 
@@ -64,6 +69,12 @@ def find_owner(session: Session, token: str) -> Owner | None:
 def list_keys(session: Session) -> Sequence[ApiKey]:
     """All keys, oldest first, the revoked ones too."""
     return session.scalars(select(ApiKey).order_by(ApiKey.id)).all()
+
+
+def find_id(session: Session, prefix: str) -> UUID | None:
+    """The owner whose key has this prefix (with or without `hf_`), valid or not."""
+    found = select(ApiKey.id).where(ApiKey.prefix == prefix.removeprefix("hf_"))
+    return session.execute(found).scalar_one_or_none()
 
 
 def revoke_key(session: Session, prefix: str) -> bool:

@@ -73,6 +73,20 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class SignIn(Base):
+    """A browser that was shown a key, and may act for its owner until it signs out or the time is over.
+
+    Of what the browser holds only a SHA-256 is kept.
+    """
+
+    __tablename__ = "sign_ins"
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[UUID] = mapped_column(ForeignKey(ApiKey.id, ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
 class Batch(Base):
     """Jobs that were submitted together, and can be counted and cancelled together.
 
@@ -186,6 +200,20 @@ class Job(Base):
         Index("jobs_owner_idx", "owner_id", text("id DESC")),
         Index("jobs_owner_status_idx", "owner_id", "status", text("id DESC")),
         Index("jobs_failed_idx", "task", text("id DESC"), postgresql_where=text("status = 'failed'")),
+        Index(
+            "jobs_dead_idx",
+            "status",
+            text("id DESC"),
+            postgresql_where=text("status IN ('failed', 'cancelled')"),
+        ),
+        # By the time of their end jobs are only counted. What lies in a stretch of the table ended at about
+        # one time, so that a few bytes for each stretch are enough, and a completion writes nothing for them.
+        Index(
+            "jobs_completed_at_idx",
+            "completed_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": True},
+        ),
         Index("jobs_parent_idx", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         Index("jobs_batch_idx", "batch_id", "status", postgresql_where=text("batch_id IS NOT NULL")),
         Index("jobs_retry_of_idx", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
@@ -289,3 +317,42 @@ class Schedule(Base):
     cron: Mapped[str]
     timezone: Mapped[str]
     last_tick_at: Mapped[datetime]
+
+
+class CountedUntil(Base):
+    """How far the jobs that have ended are counted: the one row of its table."""
+
+    __tablename__ = "counted_until"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    moment: Mapped[datetime]
+
+
+class JobCount(Base):
+    """How many jobs of a task ended how in a stretch of time, which is `seconds` long."""
+
+    __tablename__ = "job_counts"
+
+    seconds: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    starts_at: Mapped[datetime] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    completed: Mapped[int]
+    failed: Mapped[int]
+    cancelled: Mapped[int]
+
+
+class JobDuration(Base):
+    """How many jobs that ended in a stretch of time waited, or ran, so long.
+
+    A magnitude `m` stands for up to `2 ** (m / 2)` milliseconds, and more than magnitude `m - 1` does.
+    """
+
+    __tablename__ = "job_durations"
+
+    seconds: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    starts_at: Mapped[datetime] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    magnitude: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    jobs: Mapped[int]
+
+    __table_args__ = (CheckConstraint("kind IN ('wait', 'run')", name="kind_known"),)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs import children, workers
+from holdfast.jobs.counting import Counting
 from holdfast.jobs.database import Database
 from holdfast.jobs.delivery import sending, waiting
 from holdfast.jobs.delivery.gauge import WINDOW
@@ -145,13 +146,14 @@ class Relay:
 
 
 class WorkerThreads:
-    """Runs keeper, relay and scheduler of a worker, and watches its consumer, in a daemon thread each.
+    """Runs what a worker does besides its jobs, and watches its consumer, in a daemon thread each.
 
     Apart, because they fail apart: a broker that hangs must not keep leases from being renewed.
 
     Args:
         relay: what to run once a second, and when the keeper has something for it.
         scheduler: what to run once a second besides.
+        counting: what to run every five seconds.
         look: what to run every other second, to see whether the consumer takes messages.
         database: the keeper's; its pool is one that no user code can exhaust.
         worker: whose leases are kept.
@@ -164,6 +166,7 @@ class WorkerThreads:
         self,
         relay: Relay,
         scheduler: Scheduler,
+        counting: Counting,
         look: Callable[[], object],
         database: Database,
         worker: Worker,
@@ -184,6 +187,7 @@ class WorkerThreads:
                 ("keeper", self._beat, worker.beat.total_seconds(), self._stopped.wait),
                 ("relay", self._relay_all, 1.0, self._wait_for_work),
                 ("scheduler", scheduler.round, 1.0, self._stopped.wait),
+                ("counting", counting.round, 5.0, self._stopped.wait),
                 ("watch", look, 2.0, self._stopped.wait),
             )
         ]
