@@ -89,5 +89,6 @@ notifications = make_notifications(holdfast)
 def create() -> "FastAPI":
     """The ASGI application; made only where it is served, so that workers do without FastAPI."""
     from holdfast.api import create_app
+    from holdfast.dashboard import add_dashboard
 
-    return create_app(holdfast, documents, notifications)
+    return add_dashboard(create_app(holdfast, documents, notifications))

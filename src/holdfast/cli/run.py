@@ -109,9 +109,10 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 1
 def _application(target: str | None) -> "FastAPI":
     from holdfast import server
     from holdfast.api import create_app
+    from holdfast.dashboard import add_dashboard
 
     holdfast = load_holdfast(target)
-    return server.create() if _has_documents(holdfast) else create_app(holdfast)
+    return server.create() if _has_documents(holdfast) else add_dashboard(create_app(holdfast))
 
 
 def _has_documents(holdfast: "Holdfast") -> bool:
@@ -123,7 +124,8 @@ def _has_documents(holdfast: "Holdfast") -> bool:
 def _greet(console: "Console", url: str, token: str | None, holdfast: "Holdfast") -> None:
     settings = holdfast.settings
     console.print(
-        f"\n[bold green]Holdfast is up[/] at [link={url}]{url}[/link], its API described at {url}/docs"
+        f"\n[bold green]Holdfast is up[/] at [link={url}]{url}[/link], its API described at {url}/docs,"
+        f" its dashboard at {url}/dashboard"
     )
     if token is not None:
         console.print(f"API key: [bold]{token}[/]  (shown once, kept in {key_file(settings)})")
