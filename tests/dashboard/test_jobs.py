@@ -79,7 +79,7 @@ async def test_a_look_ends_after_so_many_jobs_and_goes_on_from_there(admin_brows
 
 async def test_queued_jobs_are_found_when_they_are_too_many_to_sort(admin_browser, session, monkeypatch):
     ids = [str(queue_job(session)) for _ in range(3)]
-    monkeypatch.setattr(looking, "LOOKED_AT", 3)
+    monkeypatch.setattr(looking, "FEW", 3)
     found = await listed(admin_browser, status="queued")
     assert [job["id"] for job in found["data"]] == ids[::-1]
 

@@ -9,11 +9,24 @@ from sqlalchemy.orm import Session
 
 from databases import copied_database
 from factories import LEASE, PROCESS, WORKER, make_owner, queue_job, start_job
-from holdfast.jobs import batches, children, grouped, idempotency, leases, queries, queues, store
+from holdfast.jobs import (
+    batches,
+    children,
+    counting,
+    failures,
+    grouped,
+    idempotency,
+    leases,
+    looking,
+    queries,
+    queues,
+    store,
+)
 from holdfast.jobs.delivery import sending, waiting
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.ending.lateness import end_late
 from holdfast.jobs.ending.overdue import overdue_attempts
+from holdfast.jobs.failures import Likeness
 from holdfast.jobs.grouped import Completion, Holder
 from holdfast.states import JobStatus
 
@@ -112,6 +125,17 @@ def nodes(node):
         yield from nodes(inner)
 
 
+def look(session, **where):
+    return looking.look(session, queries.JobFilter(**where), limit=1)
+
+
+def count_lately(session):
+    """Count the jobs that ended since the table was filled: none of many."""
+    session.execute(text("INSERT INTO holdfast.counted_until VALUES (1, clock_timestamp() - interval '1 s')"))
+    while counting.count_piece(session):
+        pass
+
+
 @pytest.mark.parametrize(
     ("index", "work"),
     [
@@ -203,6 +227,21 @@ def nodes(node):
             lambda s: s.execute(queries.SHOWN_JOB, {"job_id": some_job(s, JobStatus.FAILED)}),
             id="show",
         ),
+        pytest.param("jobs_pkey", lambda s: look(s, task="work"), id="look for a task"),
+        pytest.param("jobs_dead_idx", lambda s: look(s, status=JobStatus.FAILED), id="look for failures"),
+        pytest.param(
+            "jobs_processing_idx", lambda s: look(s, status=JobStatus.PROCESSING), id="look at what runs"
+        ),
+        pytest.param("jobs_sent_idx", lambda s: look(s, status=JobStatus.QUEUED), id="look at what waits"),
+        pytest.param("jobs_owner_idx", lambda s: look(s, owner_id=some_owner(s)), id="look for an owner"),
+        pytest.param("jobs_batch_idx", lambda s: look(s, batch_id=BATCH), id="look at a batch"),
+        pytest.param("jobs_dead_idx", failures.groups, id="group failures"),
+        pytest.param(
+            "jobs_failed_idx",
+            lambda s: failures.members(s, Likeness("work", "x", "x"), most=1),
+            id="find failures that are alike",
+        ),
+        pytest.param("jobs_completed_at_idx", count_lately, id="count what has ended"),
         pytest.param("jobs_batch_idx", lambda s: batches.get_batch(s, BATCH), id="count a batch"),
         pytest.param(
             "jobs_batch_idx", lambda s: batches.list_batches(s, some_owner(s), limit=20), id="count batches"

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# The newest failures that are looked at. Reading and grouping them takes some 50 ms.
-LOOKED_AT: Final = 10_000
+# The newest failures that are looked at. Reading and grouping them takes some 60 ms.
+LOOKED_AT: Final = 5_000
 _COMPARED_LENGTH: Final = 300
 # One after the other: what stands in quotes, ids, other words with digits.
 _PATTERN: Final = r"""'[^']*'|"[^"]*"|\m[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\M|\m\w*\d\w*\M"""

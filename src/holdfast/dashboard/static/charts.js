@@ -144,8 +144,8 @@ function ticks(points, width) {
 
 const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
 
-/** The smallest of 1, 2, 5, 10, ... that is not below. */
+/** The smallest round number that is not below. */
 function nice(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }

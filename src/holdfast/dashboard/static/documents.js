@@ -104,7 +104,7 @@ export function documents({ root, signal, me, go }) {
   function uploadRow(file) {
     const bar = h("progress", { max: "1", value: "0", "aria-label": `Upload of ${file.name}` });
     const state = h("span.quiet", "waits");
-    uploads.prepend(h("tr", h("td.name", file.name), h("td.number", bytes(file.size)), h("td.nowrap", bar, " ", state)));
+    uploads.prepend(h("tr", h("td.name", file.name), h("td.number", bytes(file.size)), h("td.name.filling", bar, " ", state)));
     return { bar, state };
   }
 

@@ -42,7 +42,7 @@ export function time(moment) {
 export function ago(moment) {
   if (!moment) return "–";
   const seconds = between(moment);
-  return seconds < 1 ? "now" : seconds < 0 ? `in ${rough(-seconds)}` : `${rough(seconds)} ago`;
+  return seconds < 0 ? `in ${rough(-seconds)}` : seconds < 1 ? "now" : `${rough(seconds)} ago`;
 }
 
 export function rough(seconds) {

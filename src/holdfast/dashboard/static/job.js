@@ -56,6 +56,7 @@ export function job({ root, signal, me, go, jobId }) {
     showButtons();
     fill(error, latest.error && errorOf(latest.error));
     fill(progress, ...(latest.progress ? progressOf(latest.progress) : []));
+    progress.hidden = !latest.progress;
     fill(times, ...timeline(latest));
     fill(facts, ...factsOf(latest));
     showAttempts();
@@ -129,7 +130,7 @@ export function job({ root, signal, me, go, jobId }) {
 
   function showResult() {
     const { value, bytes: size } = latest.result;
-    if (latest.status !== "completed") return fill(result, h("p.quiet", "None yet."));
+    if (latest.status !== "completed") return fill(result, h("p.quiet", ENDED.includes(latest.status) ? "None." : "None yet."));
     if (value === null && size) return fill(result, h("p.quiet", `${bytes(size)} are too long to show: ask for /v1/jobs/${jobId}.`));
     fill(result, value === null ? h("p.quiet", "It returned nothing.") : json(value));
   }

@@ -172,5 +172,6 @@ export function progressOf(progress) {
 
 function tookOf(job) {
   if (job.started_at) return length(between(job.started_at, job.completed_at));
-  return job.completed_at ? "–" : `waits ${length(Math.max(0, between(job.run_at)))}`.replace("waits –", "–");
+  const waited = between(job.run_at);
+  return job.completed_at || waited < 0 ? "–" : `waits ${length(waited)}`;
 }

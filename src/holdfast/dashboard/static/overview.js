@@ -78,7 +78,7 @@ function makeCharts(span) {
     }),
     chart({
       title: "Error rate",
-      series: [{ name: "of the jobs that ended failed", kind: "bad", value: errorRate }],
+      series: [{ name: "of those that ended", kind: "fault", value: errorRate }],
       write: (value) => `${Math.round(1000 * value) / 10} %`,
       label,
       tick: time,
@@ -113,7 +113,7 @@ function showFigures(place, found) {
     figure("Running", count(running), slots ? `${count(slots)} places` : "", "/dashboard/jobs?status=processing"),
     figure("Completed", count(completed), rate(completed, seconds), "/dashboard/jobs?status=completed"),
     figure("Failed", count(failed), completed + failed ? `${percent(failed / (completed + failed))} of those ended` : "", "/dashboard/failures"),
-    figure("Cancelled", count(cancelled), `${count(found.jobs_kept)} jobs kept in all`, "/dashboard/jobs?status=cancelled"),
+    figure("Cancelled", count(cancelled), found.jobs_kept ? `${count(found.jobs_kept)} jobs kept in all` : "", "/dashboard/jobs?status=cancelled"),
     figure("Workers", count(alive.length), alive.length ? `${count(consuming.length)} consuming` : "none is alive", "/dashboard/queues"),
   );
 }

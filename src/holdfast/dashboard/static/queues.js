@@ -44,7 +44,7 @@ export function queues({ root, signal, me }) {
       element,
       update(next) {
         isPaused = next.paused_at !== null;
-        const said = isPaused ? `paused since ${time(next.paused_at)}` : next.workers ? "taken from" : "no worker";
+        const said = isPaused ? `paused since ${time(next.paused_at)}` : next.workers ? "served" : "no worker";
         state.className = `status ${isPaused ? "cancelled" : next.workers ? "completed" : "failed"}`;
         setText(state, said);
         setText(queued, next.queued >= 10_000 ? "10,000+" : count(next.queued));
