@@ -13,7 +13,8 @@ from holdfast.jobs.workers import WorkerFacts
 
 ENDED = text("""
     WITH made AS (
-        SELECT n, now() - power(n / CAST(:jobs AS float), 3) * interval '29 days' AS ended,
+        SELECT n, now() - (n / CAST(:jobs AS float) + 0.02 * (1 + sin(37 * n / CAST(:jobs AS float))))
+                * (ARRAY[interval '28 days', interval '23 hours', interval '58 minutes'])[1 + n % 3] AS ended,
             interval '1 s' * (0.2 + 3 * abs(sin(n)) + CASE WHEN n % 50 = 0 THEN 20 ELSE 0 END) AS ran,
             interval '1 s' * (0.02 + 0.4 * abs(cos(n))) AS waited
         FROM generate_series(1, :jobs) AS n

@@ -29,7 +29,10 @@ async function show({ keepsFocus = false } = {}) {
   const job = JOB.exec(path);
   const page = PAGES.find((each) => each.path === path) ?? (job ? PAGES[1] : PAGES[0]);
   for (const link of bar.querySelectorAll("nav a")) {
-    if (link.pathname === page.path) link.setAttribute("aria-current", "page");
+    if (link.pathname === page.path) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
     else link.removeAttribute("aria-current");
   }
   document.title = `${job ? "Job" : page.name} · Holdfast`;

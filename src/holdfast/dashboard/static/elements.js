@@ -52,22 +52,36 @@ export function fill(element, ...list) {
  * the item is there. `make(item)` gives `{ element, update(item) }`.
  */
 export function keyed(parent, key, make) {
-  let known = new Map();
+  const known = new Map();
   return (items) => {
-    const next = new Map();
+    const ids = new Set(items.map(key));
+    // First, so that nothing else has to move: what is moved loses the focus.
+    for (const [id, entry] of known) {
+      if (ids.has(id)) continue;
+      entry.element.remove();
+      known.delete(id);
+    }
     let place = parent.firstChild;
     for (const item of items) {
       const id = key(item);
-      const entry = known.get(id) ?? make(item);
-      entry.update(item);
-      next.set(id, entry);
-      known.delete(id);
-      if (entry.element === place) place = place.nextSibling;
-      else parent.insertBefore(entry.element, place);
+      const isNew = !known.has(id);
+      if (isNew) known.set(id, make(item));
+      const { element, update } = known.get(id);
+      update(item);
+      if (element === place) place = place.nextSibling;
+      else parent.insertBefore(element, place);
+      if (isNew) labelCells(element);
     }
-    for (const entry of known.values()) entry.element.remove();
-    known = next;
   };
+}
+
+// On a phone rows are cards without a head above them: each cell says what it is.
+function labelCells(row) {
+  const heads = row.closest("table")?.tHead?.rows[0].cells ?? [];
+  [...row.children].forEach((cell, index) => {
+    const isPlain = index > 0 && !cell.matches(".whole") && !cell.querySelector(".status, button");
+    if (isPlain && heads[index] && !heads[index].querySelector(".unseen")) cell.dataset.label = heads[index].textContent;
+  });
 }
 
 /** Change a text only if it is another. */

@@ -125,7 +125,7 @@ export function job({ root, signal, me, go, jobId }) {
     const open = new Set([...attempts.querySelectorAll("details[open]")].map((each) => each.dataset.attempt));
     const rows = latest.attempts.map((each) => attemptRow(each, open.has(String(each.attempt))));
     const head = h("tr", ["", "Outcome", "Began", "Took", "Worker"].map((name, index) => h("th", index ? name : h("span.unseen", "Attempt"))));
-    fill(attempts, h(".table", h("table.cards", h("thead", head), h("tbody", rows))));
+    fill(attempts, h(".table", h("table.cards.tall", h("thead", head), h("tbody", rows))));
   }
 
   function showResult() {
