@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
+from dashboard_visits import browser_of
 from factories import make_job, queue_job
 from holdfast import server
 from holdfast.jobs import counting, workers
@@ -53,5 +54,6 @@ async def test_another_span_is_refused(admin_browser):
     assert_problem(response, 422, "invalid_request")
 
 
-def test_the_server_has_the_dashboard():
-    assert "/dashboard" in {getattr(route, "path", None) for route in server.create().routes}
+async def test_the_server_has_the_dashboard():
+    async with browser_of(server.create()) as browser:
+        assert "<title>Holdfast</title>" in (await browser.get("/dashboard")).text

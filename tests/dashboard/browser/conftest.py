@@ -14,6 +14,7 @@ from playwright.sync_api import expect, sync_playwright
 from busy_day import fill_day
 from holdfast.api import create_app
 from holdfast.dashboard import add_dashboard
+from holdfast.jobs import counting
 from waiting import DEADLINE_SECONDS, wait_for
 
 CHROMIUM = shutil.which("chromium")
@@ -33,7 +34,8 @@ def pytest_collection_modifyitems(items):
                 )
 
 
-@pytest.fixture(scope="session")
+# Not for the whole run: while Playwright is there, other tests of this process cannot run an event loop.
+@pytest.fixture(scope="module")
 def chromium():
     assert CHROMIUM is not None, "scripts/install-debian browser was not run"
     with sync_playwright() as playwright:
@@ -65,8 +67,9 @@ def url(holdfast, documents):
 
 
 @pytest.fixture
-def day(session, admin_key):
+def day(session, admin_key, monkeypatch):
     """A day's work in the database; see `fill_day`."""
+    monkeypatch.setattr(counting, "PIECE", counting.OLDEST)
     return fill_day(session, admin_key[0])
 
 
