@@ -16,7 +16,8 @@ ENDED = text("""
         SELECT n, now() - (n / CAST(:jobs AS float) + 0.02 * (1 + sin(37 * n / CAST(:jobs AS float))))
                 * (ARRAY[interval '28 days', interval '23 hours', interval '58 minutes'])[1 + n % 3] AS ended,
             interval '1 s' * (0.2 + 3 * abs(sin(n)) + CASE WHEN n % 50 = 0 THEN 20 ELSE 0 END) AS ran,
-            interval '1 s' * (0.02 + 0.4 * abs(cos(n))) AS waited
+            interval '1 s' * (0.02 + 0.4 * abs(cos(n)))
+                * (1 + 3 * power(sin(19 * n / CAST(:jobs AS float)), 4)) AS waited
         FROM generate_series(1, :jobs) AS n
     ), jobs AS (
     INSERT INTO holdfast.jobs (id, owner_id, task, queue, priority, status, args, result, error, max_attempts,
@@ -25,9 +26,9 @@ ENDED = text("""
             || substr(md5(CAST(n AS text)), 1, 3) || '8' || substr(md5(CAST(n AS text)), 4, 15) AS uuid),
         :owner, (ARRAY['ingest_document', 'summarize', 'embed_batch', 'answer', 'notify'])[1 + n % 5],
         CASE WHEN n % 10 = 0 THEN 'slow' ELSE 'default' END, 5,
-        CASE WHEN n % 33 = 0 THEN 'failed' WHEN n % 91 = 0 THEN 'cancelled' ELSE 'completed' END,
-        '{"style": "short"}', CASE WHEN n % 33 <> 0 AND n % 91 <> 0 THEN CAST('{"words": 120}' AS jsonb) END,
-        CAST(CASE WHEN n % 33 = 0 THEN CASE n % 2
+        CASE WHEN n % 31 = 0 THEN 'failed' WHEN n % 91 = 0 THEN 'cancelled' ELSE 'completed' END,
+        '{"style": "short"}', CASE WHEN n % 31 <> 0 AND n % 91 <> 0 THEN CAST('{"words": 120}' AS jsonb) END,
+        CAST(CASE WHEN n % 31 = 0 THEN CASE n % 2
             WHEN 0 THEN '{"code": "provider_unavailable", "message": "The provider answered 503."}'
             ELSE '{"code": "task_error", "message": "KeyError: ''title''"}' END END AS jsonb),
         4, 1, 0, ended - ran - waited, ended - ran - waited, ended - ran - waited, ended - ran, ended
