@@ -1,6 +1,8 @@
 """What people do with the dashboard, in a real browser."""
 
+import json
 import re
+import shlex
 
 import pytest
 from playwright.sync_api import expect
@@ -95,6 +97,39 @@ def test_a_job_is_followed_to_its_end_and_retried(page, url, holdfast, session):
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_text("Retries")).to_be_visible()
     assert session.scalar(select(func.count()).select_from(Job).where(Job.retry_of == claim.id)) == 1
+
+
+def test_what_a_job_streams_is_shown_as_it_comes_and_as_text(page, url, session):
+    claim = start_job(session)
+    told = [
+        ("snapshot", {}),
+        ("job.started", {"attempt": 1}),
+        ("output.delta", {"text": "Kelp "}),
+        ("output.delta", {"text": HOSTILE}),
+        ("usage", {"input_tokens": 7}),
+        ("job.completed", {}),
+    ]
+    frames = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in told)
+    page.route("**/events", lambda route: route.fulfill(content_type="text/event-stream", body=frames))
+    page.goto(f"{url}/dashboard/jobs/{claim.id}")
+    expect(page.locator("pre.stream")).to_have_text("Kelp " + HOSTILE)
+    expect(page.locator(".events")).to_contain_text('{"input_tokens": 7}')
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_a_job_is_copied_as_the_command_that_asks_for_it(page, url, session):
+    job_id = queue_job(session, task="summarize", args={"text": "it's kelp"})
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{url}/dashboard/jobs/{job_id}")
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_text("Copied the command")).to_be_visible()
+    command = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert json.loads(command[command.index("-d") + 1]) == {
+        "task": "summarize",
+        "args": {"text": "it's kelp"},
+        "priority": 5,
+    }
+    assert command[-1] == f"{url}/v1/jobs"
 
 
 def test_a_job_is_cancelled_when_that_is_confirmed(page, url, session):
