@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from holdfast.api import documents
 from holdfast.api.dependencies import Session
-from holdfast.api.schemas import (
+from holdfast.api.search import search_documents
+from holdfast.dashboard.sessions import Admin, Visitor
+from holdfast.schemas import (
     CollectionList,
     CollectionName,
     DocumentAccepted,
@@ -17,8 +19,6 @@ from holdfast.api.schemas import (
     SearchRequest,
     SearchResults,
 )
-from holdfast.api.search import search_documents
-from holdfast.dashboard.sessions import Admin, Visitor
 
 
 async def upload(request: Request, response: Response, owner: Admin, session: Session) -> DocumentAccepted:

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
-from holdfast.api.schemas import StorableText
 from holdfast.api.services import Services, reading, services_of
 from holdfast.api.submission import retry_dead
 from holdfast.dashboard.answers import answer
@@ -17,6 +16,7 @@ from holdfast.errors import HoldfastError
 from holdfast.jobs import failures, queries
 from holdfast.jobs.failures import Likeness
 from holdfast.jobs.retrying import RetryRequest
+from holdfast.schemas import StorableText
 
 # Jobs that are retried in one request: the page asks again and shows how far it is.
 _TOGETHER: Final = 25

@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from holdfast.api.dependencies import Session
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import StorableText
 from holdfast.api.services import reading, services_of
 from holdfast.api.submission import retry_dead
 from holdfast.dashboard.answers import answer
 from holdfast.jobs import keys, looking, queries, store
 from holdfast.jobs.queries import JobFilter
 from holdfast.jobs.retrying import RetryRequest
+from holdfast.schemas import StorableText
 from holdfast.states import JobStatus, Steps
 
 # Longer values are left to the API: a browser would show them slowly, and nobody reads them.

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from holdfast.api.dependencies import Session
 from holdfast.api.problems import Refused
-from holdfast.api.schemas import StorableText
 from holdfast.api.services import reading, services_of
 from holdfast.dashboard.answers import answer
 from holdfast.jobs import keys
 from holdfast.jobs.ids import first_id
+from holdfast.schemas import StorableText
 
 _SHOWN: Final = 200
 # More of its jobs are not counted.

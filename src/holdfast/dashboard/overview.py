@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.services import reading, services_of
+from holdfast.bounds import COUNTED
 from holdfast.dashboard.answers import answer
 from holdfast.jobs import counting, queues, workers
 from holdfast.jobs.counting import SPANS, Span
@@ -54,5 +55,5 @@ def _overview(session: SyncSession, span: Span) -> dict[str, Any]:
         "queues": [asdict(queue) for queue in queues.list_queues(session)],
         "workers": [asdict(worker) for worker in workers.list_workers(session)],
         "jobs_kept": session.execute(_KEPT).scalar_one(),
-        "counted_at_most": queues.COUNTED,
+        "counted_at_most": COUNTED,
     }
