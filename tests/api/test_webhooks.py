@@ -130,7 +130,7 @@ async def test_notification_is_shown_with_its_tries_and_redelivered(client, sess
     [told] = log.list_notifications(session, owner.id, limit=9)
     error = {"code": "timed_out", "message": "There was no answer within 20 s."}
     log.record(session, told.id, log.Tried(told.id, 20.0, None, error))
-    log.settle(session, told.id, NotificationStatus.FAILED)
+    log.end(session, told.id, NotificationStatus.FAILED)
     session.commit()
 
     path = f"/v1/notifications/{told.id}"

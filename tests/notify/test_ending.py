@@ -162,6 +162,7 @@ def test_job_that_brings_it_is_due_and_as_its_task_says(session, written, notifi
     task = notifications._send_notification
     assert row["queue"] == task.options.queue
     assert row["priority"] == task.options.priority == PRIORITY
+    assert row["max_crashes"] == task.options.max_crashes
     assert row["max_attempts"] == task.options.retry.max_attempts == len(WAITS) + 1
     assert claim_job(session, told.id).task == SEND_TASK
 

@@ -233,3 +233,25 @@ def test_what_was_delivered_meanwhile_is_not_brought_again_by_the_job_that_waite
     holdfast_clock.advance(timedelta(seconds=10))
     assert run_job(holdfast, told.id).result == "nothing to tell"
     assert len(receiver.came) == 2
+
+
+def test_what_was_delivered_stays_so_whatever_an_earlier_try_comes_to(
+    session, notifications, end, bring, receiver, holdfast, tries
+):
+    told = end()
+    errand = notifications._begin(told.id)
+    bring(told)
+    assert notifications._settle(errand, told.id, NotSent(is_final=True), 1.0).status == "failed"
+    session.refresh(told)
+    assert told.status == "delivered"
+    assert len(tries(told)) == 2
+
+
+def test_webhook_that_is_removed_while_it_is_told_leaves_nothing_to_write(
+    session, notifications, webhook, end, tries
+):
+    told = end()
+    errand = notifications._begin(told.id)
+    endpoints.remove(session, webhook.id)
+    session.commit()
+    assert notifications._settle(errand, told.id, None, 1.0).status == "discarded"

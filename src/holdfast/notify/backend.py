@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -36,11 +37,12 @@ from holdfast.states import JobStatus
 WAITS: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
-# The migration gives the same names, priority and number of tries to the jobs that the database makes.
+# The migration gives the same names, priority and limits to the jobs that the database makes.
 SEND_TASK: Final = "send_notification"
 BATCH_TASK: Final = "notify_of_batch"
 PRUNE_TASK: Final = "prune_notifications"
 PRIORITY: Final = 2
+MAX_CRASHES: Final = 20
 # Whatever channel: no job is to hang.
 _MOST_SECONDS: Final = 60.0
 _AWAITED: Final = 100
@@ -75,10 +77,10 @@ class Notifications:
         self._keep = keep
         self.add(WebhookChannel(self.poster))
         retries = len(WAITS)
-        self._send_notification = holdfast.task(name=SEND_TASK, retries=retries, priority=PRIORITY)(
-            self._send
-        )
-        holdfast.task(name=BATCH_TASK, retries=retries, priority=PRIORITY)(self._notify_of_batch)
+        # In three days more workers may be lost than make a job suspicious.
+        register = partial(holdfast.task, retries=retries, priority=PRIORITY, max_crashes=MAX_CRASHES)
+        self._send_notification = register(name=SEND_TASK)(self._send)
+        register(name=BATCH_TASK)(self._notify_of_batch)
         if keep is not None:
             holdfast.task(name=PRUNE_TASK, cron="7 3 * * *", priority=9)(self._prune)
 
@@ -104,7 +106,7 @@ class Notifications:
 
     def redeliver(self, session: Session, notification: Notification) -> None:
         """Bring a notification once more, now, and under the same id, when the caller commits."""
-        log.settle(session, notification.id, NotificationStatus.PENDING)
+        log.reopen(session, notification.id)
         self._send_notification.enqueue(session, notification_id=notification.id)
 
     async def _send(self, job: JobContext, notification_id: UUID) -> str:
@@ -130,7 +132,7 @@ class Notifications:
                 return None
             errand = errand_of(session, notification)
             if errand.channel is None:
-                log.settle(session, notification.id, NotificationStatus.DISCARDED)
+                log.end(session, notification.id, NotificationStatus.DISCARDED)
                 return None
         return errand
 
@@ -157,12 +159,14 @@ class Notifications:
         answer = came_of_it.answer if isinstance(came_of_it, NotSent) else came_of_it
         error = None if failure is None else _described(failure)
         with self._database.transaction() as session:
+            if log.get_notification(session, errand.notice.id) is None:
+                return Verdict(NotificationStatus.DISCARDED)  # removed with its endpoint meanwhile
             tries = log.record(session, errand.notice.id, Tried(job_id, seconds, answer, error))
             verdict = verdict_on(failure, tries, errand.notice.event)
-            if verdict.status is not NotificationStatus.PENDING:
-                log.settle(session, errand.notice.id, verdict.status)
-            if verdict.status is NotificationStatus.FAILED and errand.webhook_id is not None:
-                self._doubt(session, errand, is_gone=failure is not None and failure.is_gone)
+            # Another job may have brought it since: what was delivered stays so.
+            is_over = verdict.wait is None and log.end(session, errand.notice.id, verdict.status)
+            if is_over and failure is not None and errand.webhook_id is not None:
+                self._doubt(session, errand, is_gone=failure.is_gone)
         return verdict
 
     def _doubt(self, session: Session, errand: Errand, *, is_gone: bool) -> None:

@@ -87,14 +87,21 @@ def record(session: Session, notification_id: UUID, tried: Tried) -> int:
     return session.execute(select(func.count()).where(*mine)).scalar_one()
 
 
-def settle(session: Session, notification_id: UUID, status: NotificationStatus) -> None:
-    """Say how a notification ended, or that it is to be brought again."""
-    ended_at = None if status is NotificationStatus.PENDING else func.now()
-    session.execute(
+def end(session: Session, notification_id: UUID, status: NotificationStatus) -> bool:
+    """Say how a notification ended; `False`: it had ended before, or was removed, and nothing was written."""
+    ended = session.execute(
         update(Notification)
-        .where(Notification.id == notification_id)
-        .values(status=status, ended_at=ended_at)
+        .where(Notification.id == notification_id, Notification.status == NotificationStatus.PENDING)
+        .values(status=status, ended_at=func.now())
+        .returning(Notification.id)
     )
+    return ended.one_or_none() is not None
+
+
+def reopen(session: Session, notification_id: UUID) -> None:
+    """Say that a notification is to be brought again, whatever became of it."""
+    values = {"status": NotificationStatus.PENDING, "ended_at": None}
+    session.execute(update(Notification).where(Notification.id == notification_id).values(values))
 
 
 def nothing_arrived_since(session: Session, notification: Notification) -> bool:

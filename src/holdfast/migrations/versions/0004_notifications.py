@@ -42,8 +42,8 @@ _ADD_NOTIFICATIONS = """
             FROM receivers
             RETURNING id
         ), brought AS (
-            INSERT INTO holdfast.jobs (id, task, args, queue, priority, max_attempts)
-            SELECT id, 'send_notification', jsonb_build_object('notification_id', id), 'default', 2, 10
+            INSERT INTO holdfast.jobs (id, task, args, queue, priority, max_attempts, max_crashes)
+            SELECT id, 'send_notification', jsonb_build_object('notification_id', id), 'default', 2, 10, 20
             FROM told
             RETURNING id
         )
@@ -77,9 +77,10 @@ _BATCH_MADE = """
             SELECT FROM holdfast.webhooks
             WHERE owner_id = NEW.owner_id AND disabled_at IS NULL AND 'batch.ended' = ANY (events)
         ) THEN
-            INSERT INTO holdfast.jobs (id, task, args, queue, priority, max_attempts)
+            INSERT INTO holdfast.jobs (id, task, args, queue, priority, max_attempts, max_crashes)
             VALUES (
-                holdfast.new_id(), 'notify_of_batch', jsonb_build_object('batch_id', NEW.id), 'default', 2, 10
+                holdfast.new_id(), 'notify_of_batch', jsonb_build_object('batch_id', NEW.id),
+                'default', 2, 10, 20
             );
         END IF;
         RETURN NULL;
