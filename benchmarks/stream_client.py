@@ -37,7 +37,9 @@ class Reader(asyncio.Protocol):
         now = time.monotonic_ns()
         if not self._is_open and b"event: snapshot" in data:
             self._is_open = True
-            self._opened.put_nowait(data.startswith(b"HTTP/1.1 200"))
+            self._opened.put_nowait(True)
+        elif not self._is_open and data.startswith(b"HTTP/1.1") and not data.startswith(b"HTTP/1.1 200"):
+            self._opened.put_nowait(False)
         *whole, self._rest = (self._rest + data).split(b"\n\n")
         for block in whole:
             mark = block.find(MARK)

@@ -118,11 +118,16 @@ def leave_effect(job):
         )
 
 
+async def speak(job: JobContext, words: list[str]) -> None:
+    for word in words:
+        await job.emit("output.delta", {"text": word})
+
+
 def register(holdfast):
     """Register all of them, retried at once."""
     for function in (add, where, keep_secret, fail_once, die, work_at, work_at_async, work_on_a_connection):
         holdfast.task(retry_delay=0)(function)
-    for function in (fail, hide_end):
+    for function in (fail, hide_end, speak):
         holdfast.task(retries=0)(function)
 
 

@@ -69,10 +69,10 @@ def main(size: Size) -> Figures:
 
 
 def _measure(own: Bed, load: Load, seconds: float, figures: Figures) -> None:
-    worker = own.worker(load.jobs, "benchmarks.streamed_app:holdfast", HOLDFAST_LOG_LEVEL="WARNING")
+    worker = own.worker(load.jobs, "benchmarks.streamed_app:holdfast")
     api = own.api(HOLDFAST_LOG_LEVEL="WARNING", HOLDFAST_MAX_STREAMS=str(load.streams))
     job_ids = _start_jobs(own, load, seconds)
-    alone = rss(api.pid)
+    alone, connections = rss(api.pid), _redis_connections(own)
     forget_peak(api.pid)
     with _readers(own, api, load, job_ids) as readers:
         opened = _line(readers, "OPEN")
@@ -82,7 +82,7 @@ def _measure(own: Bed, load: Load, seconds: float, figures: Figures) -> None:
         before = {name: cpu_seconds(pid) for name, pid in _pids(api, worker).items()}
         time.sleep(seconds)
         used = {name: cpu_seconds(pid) - before[name] for name, pid in _pids(api, worker).items()}
-        connections = _redis_connections(own)
+        added = _redis_connections(own) - connections
         readers.stdin.close()
         latencies = json.loads(_line(readers, "RESULT"))["latencies_ms"]
         _show(load, latencies, seconds, figures)
@@ -91,7 +91,7 @@ def _measure(own: Bed, load: Load, seconds: float, figures: Figures) -> None:
         shares = ", ".join(f"{name} {share / seconds:.2f}" for name, share in used.items())
         figures.show(f"{load.name}: share of a core", shares)
         figures.show(f"{load.name}: opened in", f"{float(opened):.1f} s")
-        figures.show(f"{load.name}: connections to Redis of all processes", str(connections))
+        figures.show(f"{load.name}: connections to Redis that came with them", str(added))
 
 
 def _show(load: Load, latencies: list[float], seconds: float, figures: Figures) -> None:

@@ -1,5 +1,6 @@
 """Watching one job: what its streams show, in which order, and when they end."""
 
+import asyncio
 from datetime import timedelta
 from itertools import count
 
@@ -13,6 +14,7 @@ from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Job
 from holdfast.states import JobStatus
 from problem_checks import assert_problem
+from waiting import wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -256,6 +258,8 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_told_why(watch, session, 
     slow, quick = [await watch(f"/v1/jobs/{claim.id}/events") for _ in range(2)]
     await quick.event("snapshot")
     await slow.event("snapshot")
+    streams = hub._watched[claim.id].streams
+    await asyncio.to_thread(wait_for, lambda: all(each._kept is None for each in streams), "live streams")
     slow.stop_reading()
     numbers = count(1)
     for number in range(60):

@@ -8,7 +8,7 @@ from holdfast.api.events.hub import Hub
 from holdfast.api.events.log_reading import JobLog
 from holdfast.api.events.stream import TOO_SLOW, Stream, frame
 
-_PAGE: Final = 200
+_PAGE: Final = 50
 # A client that is behind is read to; should it never come up with what is said, it is dropped.
 _MOST_ROUNDS: Final = 100
 # Something has to be sent, so that a client sees that it is connected.
