@@ -38,6 +38,7 @@ AWAY_SECONDS: Final = 1.0
 _AT_ONCE: Final = 1_000
 _CATCH_UP: Final = 1_000
 _NEW_JOBS: Final = 1_000
+_SNAPSHOTS: Final = 8
 
 
 class Hub:
@@ -49,6 +50,11 @@ class Hub:
         prefix: of the keys there.
         view: what is told with the end of a job.
         most: streams and waits that one owner may have open.
+
+    Attributes:
+        feed: what is said of jobs, and was said before.
+        snapshots: held by whoever shows a job to a stream that begins. A few at a time, so that many streams
+            that begin together do not take a connection to Redis each.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Hub:
         self._prefix = prefix
         self._view = view
         self._most = most
+        self.snapshots = asyncio.Semaphore(_SNAPSHOTS)
         self.feed = Feed(redis_url, prefix, self._hear, self._catch_up)
         self._watched: dict[UUID, Watched] = {}
         self._by_channel: dict[str, Watched] = {}

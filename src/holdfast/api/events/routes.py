@@ -137,7 +137,8 @@ def _stream(
     enter(hub, owner.id)
 
     async def snapshot() -> bytes:
-        progress = await newest_progress(job, services.holdfast.progress)
+        async with hub.snapshots:
+            progress = await newest_progress(job, services.holdfast.progress)
         return view_of(job, progress).model_dump_json().encode()
 
     async def chunks() -> AsyncGenerator[bytes, None]:
