@@ -99,7 +99,15 @@ def tasks(holdfast):
     def paint(job: JobContext, wall: int, colours: list[str] | None = None) -> int:
         return wall
 
-    return {"paint": paint}
+    @holdfast.task(exposed=True)
+    def speak(job: JobContext) -> str:
+        job.progress(1, 2, "speaking")
+        for word in ("Kelp ", "grows ", "fast."):
+            job.emit_sync("output.delta", {"text": word})
+        job.emit_sync("page.read", {"page": 9})
+        return "spoken"
+
+    return {"paint": paint, "speak": speak}
 
 
 @pytest.fixture

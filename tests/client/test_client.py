@@ -124,3 +124,28 @@ def test_failure_of_a_job_is_raised_with_its_code(client, session):
     with pytest.raises(Exception, match="no paint") as raised:
         job.result(progress=True)
     assert (raised.value.code, raised.value.stage, raised.value.job_id) == ("no_paint", "buy", job.id)
+
+
+def test_events_of_the_api_are_told_as_the_job_runs(client, holdfast):
+    job = client.submit("speak")
+    events = job.events()
+    assert next(events).job.status is JobStatus.QUEUED
+    run_job(holdfast, job.id)
+    told = list(events)
+    assert [told[0].name, told[-1].name] == ["job.started", "job.completed"]
+    spoken = [event.data["text"] for event in told if event.name == "output.delta"]
+    assert "".join(spoken) == "Kelp grows fast."
+    assert [event.data for event in told if event.name == "page.read"] == [{"page": 9}]
+    ids = [event.id for event in told]
+    assert ids == sorted(set(ids))
+    # Who comes after an event is told the rest, and who comes after the last one how the job stands.
+    assert [event.id for event in job.events(after=ids[1])] == ids[2:]
+    (end,) = job.events(after=ids[-1])
+    assert end.job.status is JobStatus.COMPLETED
+
+
+def test_waiting_with_a_bar_follows_the_events_of_the_api(client, holdfast, capsys):
+    job = client.submit("speak")
+    run_job(holdfast, job.id)
+    assert job.result(progress=True) == "spoken"
+    assert "1/2" in capsys.readouterr().err

@@ -57,10 +57,12 @@ def test_upload_is_sent_whole_again(scripted, server, tmp_path):
         Answer(503),
         json_answer(ACCEPTED | {"document_id": ACCEPTED["job_id"], "urls": {}}, 202),
     ]
-    job = scripted.ingest(tmp_path / "kelp.txt", "plants", name="a/b.txt")
+    whom = {"email": "me@example.org"}
+    job = scripted.ingest(tmp_path / "kelp.txt", "plants", name="a/b.txt", notify=whom)
 
     assert str(job.document_id) == ACCEPTED["job_id"]
     assert [b"Kelp grows fast." in asked.body for asked in server.asked] == [True, True]
+    assert all(b'{"email": "me@example.org"}' in asked.body for asked in server.asked)
     assert all(b"plants" in asked.body and b'filename="a/b.txt"' in asked.body for asked in server.asked)
 
 

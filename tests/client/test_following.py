@@ -89,8 +89,9 @@ def test_events_from_a_known_one_on(job, server):
     assert server.asked[0].headers["Last-Event-ID"] == str(ATTEMPT + 5)
 
 
-def test_a_job_that_ended_while_nobody_looked_is_told_as_it_stands(job, server):
-    server.script = [event_stream(), json_answer(DONE)]
+@pytest.mark.parametrize("nothing", [event_stream(), Answer(204)], ids=["an empty stream", "no content"])
+def test_a_job_that_ended_while_nobody_looked_is_told_as_it_stands(job, server, nothing):
+    server.script = [nothing, json_answer(DONE)]
     (event,) = job.events(after=end()[0])
     assert event.job.status is JobStatus.COMPLETED
 

@@ -59,6 +59,7 @@ class JobOptions(TypedDict, total=False):
     deadline: float | None
     start_by: float | None
     metadata: Mapping[str, JsonValue] | None
+    notify: Mapping[str, JsonValue] | None
 
 
 class JobFilters(TypedDict, total=False):
@@ -109,6 +110,7 @@ def ingest(
     collection: str = "default",
     *,
     name: str | None = None,
+    notify: Mapping[str, JsonValue] | None = None,
     idempotency_key: str | None = None,
 ) -> Call[DocumentAccepted]:
     """Upload a document into a collection, under its own name or another; a job makes it searchable.
@@ -119,7 +121,7 @@ def ingest(
     request = Request(
         "POST",
         "/v1/documents/ingest",
-        form={"collection": collection},
+        form={"collection": collection, **({} if notify is None else {"notify": json.dumps(dict(notify))})},
         upload=upload,
         headers=_keyed(idempotency_key),
     )

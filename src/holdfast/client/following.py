@@ -23,6 +23,8 @@ SNAPSHOT: Final = "snapshot"
 _SILENCE_SECONDS: Final = 45.0
 _ENDS: Final = frozenset(f"job.{status}" for status in TERMINAL)
 _MEDIA_TYPE: Final = "text/event-stream"
+# After an answer that nothing follows the last event, which only a job that has ended gets.
+_NOTHING_LEFT_SECONDS: Final = 1.0
 # What a 404 says when the route is there and the job is not.
 _KNOWN: Final = frozenset({"job_not_found"})
 
@@ -199,6 +201,8 @@ def _is_stream(response: httpx.Response) -> bool:
 
 
 def _pause_without_stream(response: httpx.Response, patience: Patience) -> float:
+    if response.status_code == 204:
+        return _NOTHING_LEFT_SECONDS
     is_unknown = response.status_code in (404, 405) and object_of(response).get("code") not in _KNOWN
     if response.is_success or response.status_code == 406 or is_unknown:
         raise EventsUnavailable(code="events_unavailable", status=response.status_code)
