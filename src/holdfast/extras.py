@@ -6,10 +6,11 @@ from typing import Final
 
 from holdfast.errors import MissingExtra
 
-# Modules that only the extra `server` brings; everything else that is missing is somebody else's mistake.
-_OF_SERVER: Final = frozenset(
+OF_SERVER: Final = frozenset(
     {
+        "aiosmtplib",
         "alembic",
+        "billiard",
         "celery",
         "cronsim",
         "fastapi",
@@ -32,6 +33,7 @@ _OF_SERVER: Final = frozenset(
         "uvloop",
     }
 )
+"""Modules that only the extra `server` brings; whatever else is missing is somebody else's mistake."""
 
 
 @contextmanager
@@ -44,6 +46,6 @@ def server_parts() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _OF_SERVER:
+        if (error.name or "").partition(".")[0] in OF_SERVER:
             raise MissingExtra("server", error.name or "") from error
         raise

@@ -9,6 +9,8 @@ from importlib.metadata import requires
 import pytest
 from packaging.requirements import Requirement
 
+from holdfast.extras import OF_SERVER
+
 # A program that is run where nothing can be imported that only the extra `server` brings.
 LIGHT = """
 import sys
@@ -23,17 +25,25 @@ sys.meta_path.insert(0, NotInstalled())
 MODULES = {"python-multipart": "python_multipart", "semantic-text-splitter": "semantic_text_splitter"}
 
 
-def requirements():
-    return [Requirement(text) for text in requires("holdfast")]
+def required(package, extra=""):
+    """The names of what a package requires, with an extra or without."""
+    all_of_it = map(Requirement, requires(package) or ())
+    return {each.name for each in all_of_it if each.marker is None or each.marker.evaluate({"extra": extra})}
+
+
+def of_client():
+    """What comes along with the client, down to the last."""
+    found, coming = set(), required("holdfast")
+    while coming:
+        found |= coming
+        coming = set().union(*map(required, coming)) - found
+    return found
 
 
 def of_server():
-    """The modules of the requirements that only the extra `server` has, and what these bring along."""
-    names = {
-        each.name for each in requirements() if each.marker and each.marker.evaluate({"extra": "server"})
-    }
-    own = {each.name for each in requirements() if each.marker is None}
-    return {MODULES.get(name, name) for name in names - own} | {"kombu", "starlette", "billiard"}
+    """The modules of the requirements that only the extra `server` has, and some that these bring along."""
+    names = required("holdfast", "server") - of_client()
+    return {MODULES.get(name, name) for name in names} | {"kombu", "starlette", "billiard"}
 
 
 def run(program, *arguments, **environment):
@@ -49,6 +59,8 @@ def run(program, *arguments, **environment):
 
 def test_these_are_modules_of_the_server():
     assert {"fastapi", "celery", "sqlalchemy", "psycopg", "redis"} <= of_server()
+    # All of them, so that the lack of any is told with what to install.
+    assert of_server() - {"tzdata"} <= OF_SERVER
 
 
 def test_client_is_imported_without_the_server():
