@@ -1,5 +1,7 @@
 """Jobs of all owners: lists, one with its history, what can be done with it."""
 
+import re
+
 import pytest
 from sqlalchemy import select
 
@@ -98,6 +100,29 @@ async def test_a_job_is_shown_with_its_history_and_without_its_arguments(admin_b
     assert "kelp" not in response.text
 
 
+async def test_the_events_of_any_job_are_streamed_to_who_is_signed_in(
+    viewer_browser, browser, session, owners
+):
+    claim = start_job(session, owner_id=owners[0].id, args={"password": "kelp"})
+    store.complete(session, claim, {"words": 2}, None)
+    session.commit()
+    path = f"/dashboard/api/jobs/{claim.id}/events"
+    told = await viewer_browser.get(path, headers={"Accept": "text/event-stream"})
+    assert told.headers["Content-Type"].startswith("text/event-stream")
+    names = re.findall(r"^event: (.+)$", told.text, re.MULTILINE)
+    assert (names[0], names[-1]) == ("snapshot", "job.completed")
+    assert "kelp" not in told.text
+    assert_problem(await browser.get(path), 401, "unauthenticated")
+
+
+async def test_the_events_of_a_job_of_nobody_are_streamed(admin_browser, session):
+    claim = make_job(session, JobStatus.FAILED)
+    told = await admin_browser.get(
+        f"/dashboard/api/jobs/{claim.id}/events", headers={"Accept": "text/event-stream"}
+    )
+    assert "event: job.failed" in told.text
+
+
 async def test_a_result_that_is_long_is_not_shown(admin_browser, session):
     claim = start_job(session)
     store.complete(session, claim, [str(new_id()) for _ in range(10_000)], None)
@@ -113,7 +138,7 @@ async def test_arguments_are_shown_to_who_asks(admin_browser, session):
     assert shown["value"] == {"password": "kelp"}
 
 
-@pytest.mark.parametrize("suffix", ["", "/arguments", "/cancel", "/retry"])
+@pytest.mark.parametrize("suffix", ["", "/arguments", "/events", "/cancel", "/retry"])
 async def test_an_unknown_job_is_not_found(admin_browser, suffix):
     method = "POST" if suffix in ("/cancel", "/retry") else "GET"
     response = await admin_browser.request(method, f"/dashboard/api/jobs/{new_id()}{suffix}")

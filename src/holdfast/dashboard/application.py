@@ -49,6 +49,7 @@ def _viewers_router() -> APIRouter:
     router.get("/overview")(overview.get_overview)
     router.get("/jobs")(jobs.list_jobs)
     router.get("/jobs/{job_id}")(jobs.get_job)
+    router.get("/jobs/{job_id}/events")(jobs.watch_job)
     router.get("/failures")(failures.list_groups)
     router.get("/queues")(list_queues)
     router.get("/workers")(list_workers)

@@ -10,10 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.dependencies import Session
+from holdfast.api.events.looking import attempts_of
+from holdfast.api.events.routes import LastEventId, event_id_of, stream_job
 from holdfast.api.problems import Refused
-from holdfast.api.services import reading, services_of
+from holdfast.api.services import connected, reading, services_of
 from holdfast.api.submission import retry_dead
 from holdfast.dashboard.answers import answer
+from holdfast.dashboard.sessions import Visitor
 from holdfast.jobs import keys, looking, queries, store
 from holdfast.jobs.queries import JobFilter
 from holdfast.jobs.retrying import RetryRequest
@@ -81,6 +84,19 @@ async def get_job(job_id: UUID, request: Request) -> Response:
     if job["status"] == JobStatus.PROCESSING:
         job["progress"] = await holdfast.progress.read(job_id) or job["progress"]
     return answer(job)
+
+
+async def watch_job(
+    job_id: UUID, request: Request, visitor: Visitor, last_event_id: LastEventId = None
+) -> Response:
+    """What happens to the job, as its owner is told it (`text/event-stream`)."""
+    services = services_of(request)
+    async with connected(services.holdfast.database) as connection:
+        job = (await connection.execute(queries.SHOWN_JOB, {"job_id": job_id})).one_or_none()
+        if job is None:
+            raise _no_job()
+        attempts = (await attempts_of(connection, [job_id]))[job_id]
+    return stream_job(services, visitor, job, attempts, event_id_of(last_event_id))
 
 
 async def get_arguments(job_id: UUID, request: Request) -> Response:

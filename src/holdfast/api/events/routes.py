@@ -86,14 +86,21 @@ async def watch_job(
         found = await connection.execute(queries.SHOWN_JOB, {"job_id": job_id})
         job = checked_job(found.one_or_none(), owner)
         attempts = (await attempts_of(connection, [job_id]))[job_id]
-    log = _log(services, job, attempts)
     if _wants_json(request):
-        return await _as_json(log, known or 0, limit)
-    known = _event_id(last_event_id) if known is None else known
+        return await _as_json(_log(services, job, attempts), known or 0, limit)
+    known = event_id_of(last_event_id) if known is None else known
+    return stream_job(services, owner, job, attempts, known)
+
+
+def stream_job(
+    services: Services, watcher: keys.Owner, job: Row[Any], attempts: list[Row[Any]], known: int | None
+) -> Response:
+    """The stream of a job that this key may watch, and one of the streams that the key may have."""
+    log = _log(services, job, attempts)
     if log.is_ended and known == log.changes[-1].id:
         # What keeps a browser from asking again.
         return Response(status_code=204, headers=PRIVATE)
-    return _stream(services, owner, job, log, known)
+    return _stream(services, watcher, job, log, known)
 
 
 async def watch_jobs(
@@ -191,7 +198,7 @@ async def _newest(services: Services, owner: keys.Owner, follower: Follower) -> 
     return orjson.dumps({"data": shown, "has_more": len(rows) > MAX_SHOWN})
 
 
-def _event_id(told: str | None) -> int | None:
+def event_id_of(told: str | None) -> int | None:
     """The id that a client names; `None` if it is none."""
     is_id = told is not None and told.isascii() and told.isdecimal() and len(told) <= 16
     return int(told) if told is not None and is_id else None

@@ -35,8 +35,8 @@ export function job({ root, signal, me, go, jobId }) {
   );
   root.append(h(".head", title, status, live, buttons), parts);
   let latest = null;
+  let isFollowed = false;
   const again = repeat(1.5, signal, load, trouble);
-  follow(jobId, signal, stream, again);
 
   function trouble(failure) {
     live.classList.toggle("stale", failure !== null);
@@ -49,6 +49,9 @@ export function job({ root, signal, me, go, jobId }) {
   async function load() {
     if (latest && ENDED.includes(latest.status)) return;
     latest = await ask(`/jobs/${jobId}`, { signal });
+    // What has ended has nothing more to say.
+    if (!isFollowed && !ENDED.includes(latest.status)) follow(jobId, signal, stream, again);
+    isFollowed = true;
     setText(title, latest.task);
     status.className = `status ${latest.status}`;
     setText(status, latest.status === "processing" && latest.cancel_requested_at ? "processing, asked to stop" : latest.status);
