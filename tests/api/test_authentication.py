@@ -18,6 +18,8 @@ PATHS = [
     ("POST", "/v1/jobs"),
     ("POST", "/v1/jobs/01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80/cancel"),
     ("POST", "/v1/jobs/01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80/retry"),
+    ("GET", "/v1/jobs/01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80/events"),
+    ("GET", "/v1/events"),
     ("POST", "/v1/batches"),
     ("GET", "/v1/batches"),
     ("GET", "/v1/batches/01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"),
