@@ -1,5 +1,6 @@
 """Watching all jobs of a key."""
 
+import asyncio
 from itertools import count
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from factories import ERROR, claim_job, make_owner, new_job, queue_job, start_job
 from holdfast.jobs import events, store
 from holdfast.jobs.events import LiveEvent
+from waiting import wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -85,10 +87,12 @@ async def test_a_key_watches_some_of_its_jobs(watch, session, owner, holdfast):
     assert b"job.started" not in paints.body
 
 
-async def test_progress_of_all_jobs_is_told(watch, session, owner, holdfast):
+async def test_progress_of_all_jobs_is_told(watch, session, owner, holdfast, hub):
     claim = start_job(session, owner_id=owner.id)
     stream = await watch("/v1/events")
     await stream.event("snapshot")
+    # What is said before is not told: there will be more of it.
+    await asyncio.to_thread(wait_for, lambda: hub.feed.is_connected, "the feed")
     progress = {"current": 1, "total": 2, "message": "<b>half</b>"}
     encoded = events.encode_data(progress)
     holdfast.events.emit(LiveEvent(claim, count(1), events.PROGRESS, progress, encoded))

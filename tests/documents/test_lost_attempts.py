@@ -27,7 +27,7 @@ def start_ingesting_worker(start_worker, semantic_library, provider):
 
     def start(**variables):
         return start_worker(
-            app="holdfast.celery",
+            app="holdfast.server",
             concurrency=1,
             OPENAI_BASE_URL=provider.base_url,
             OPENAI_API_KEY=provider.api_key,
