@@ -72,6 +72,5 @@ async def connected(database: Database) -> AsyncIterator[AsyncConnection]:
 @asynccontextmanager
 async def reading(database: Database) -> AsyncIterator[AsyncSession]:
     """A session for single reads, each of them its own transaction: that saves BEGIN and ROLLBACK."""
-    async with database.async_session() as session:
-        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+    async with AsyncSession(database.async_statements, expire_on_commit=False) as session:
         yield session

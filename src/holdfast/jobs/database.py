@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.process import PerProcess
@@ -43,6 +43,8 @@ class Database:
         self._silence_seconds = silence_seconds
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
         self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
+        # Made once: one made for each statement took longer than the statement.
+        self._statements = PerProcess(lambda: self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self._async_statements = PerProcess(
             lambda: self.async_engine.execution_options(isolation_level="AUTOCOMMIT")
         )
@@ -70,7 +72,8 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A sync session, committed by nobody but the caller."""
-        with sessionmaker(self.engine, expire_on_commit=False)() as session:
+        # Not by a `sessionmaker`, which makes a class each time it is made.
+        with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -85,18 +88,18 @@ class Database:
 
         One round trip to the server where `transaction` takes three.
         """
-        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        with sessionmaker(engine, expire_on_commit=False)() as session:
+        with Session(self._statements.get(), expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[AsyncSession]:
         """An async session, committed by nobody but the caller."""
-        async with async_sessionmaker(self.async_engine, expire_on_commit=False)() as session:
+        async with AsyncSession(self.async_engine, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:
         """Close the sync pool."""
+        self._statements.take()
         engine = self._sync.take()
         if engine is not None:
             engine.dispose()
