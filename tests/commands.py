@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 
 HOLDFAST = str(Path(sys.executable).parent / "holdfast")
@@ -19,3 +20,11 @@ def processes_of(folder):
 
 def is_alive(process):
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def is_ready(port):
+    """Whether an API listens there and has what it needs."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False

@@ -22,7 +22,7 @@ from uuid import UUID
 import redis
 
 from benchmarks.bed import Bed, Served, bed
-from benchmarks.figures import Figures, Size, megabytes, told
+from benchmarks.figures import Figures, Size, megabytes, spread, told
 from benchmarks.processes import cpu_seconds, forget_peak, peak_rss, rss
 from benchmarks.programs import Program, wait_for
 from benchmarks.streamed_app import speak
@@ -96,7 +96,7 @@ def _measure(own: Bed, load: Load, seconds: float, figures: Figures) -> None:
 
 def _show(load: Load, latencies: list[float], seconds: float, figures: Figures) -> None:
     rate = len(latencies) / seconds
-    figures.data[load.name] = {"latencies_ms": latencies}
+    figures.data[load.name] = {"latency_ms": spread(latencies)}
     figures.show(f"{load.name}: read", f"{rate:,.0f} events a second")
     figures.show(f"{load.name}: from emit to reader", told(latencies, "ms"), GOALS[0])
 

@@ -4,11 +4,10 @@ import json
 import subprocess
 from datetime import timedelta
 
-import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from commands import HOLDFAST
+from commands import HOLDFAST, is_ready
 from factories import ERROR, claim_job, job_row, make_owner
 from holdfast import JobContext
 from holdfast.jobs import store
@@ -37,13 +36,6 @@ def api(environment, port, settings, session, folder):
     yield owner
     process.terminate()
     process.wait(60)
-
-
-def is_ready(port):
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 import json
 import subprocess
 
-import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from commands import HOLDFAST
+from commands import HOLDFAST, is_ready
 from factories import make_job, make_owner
 from simulated_receiver import SimulatedReceiver
 from waiting import wait_for
@@ -44,13 +43,6 @@ def owner(environment, port, settings, session, folder):
         process.terminate()
     for process in processes:
         process.wait(60)
-
-
-def is_ready(port):
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_webhook_is_registered_tried_told_and_told_again(run, session, owner, receiver):
