@@ -1,19 +1,21 @@
-"""Claims and completions of many jobs at once: each by itself, whatever becomes of the others."""
+"""Many jobs written, claimed or completed at once: each by itself, whatever becomes of the others."""
 
 import asyncio
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, job_row, queue_job, start_job
+from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, job_row, new_job, queue_job, start_job
 from holdfast.jobs import grouped, leases, queues, store
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.grouped import Completion, Holder
 from holdfast.jobs.grouping import Grouped
 from holdfast.jobs.ids import new_id
+from holdfast.jobs.models import Job
 
 HOLDER = Holder("worker-2", PROCESS, LEASE)
 SHELF = Shelf("default", 5)
@@ -21,6 +23,43 @@ SHELF = Shelf("default", 5)
 
 def statuses(session, job_ids):
     return [job_row(session, job_id)["status"] for job_id in job_ids]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"delay": timedelta(hours=1, microseconds=5)},
+        {"run_at": datetime(2031, 4, 5, 6, 7, 8, 9, tzinfo=UTC)},
+        {"timeout": timedelta(seconds=90), "deadline": timedelta(days=2), "start_by": timedelta(minutes=1.5)},
+        {
+            "args": {"text": "\N{SNOWMAN}", "nothing": None},
+            "metadata": {"a": [1]},
+            "notify": {"email": "a@b.c"},
+        },
+        {"is_left_to_relay": True, "priority": 0, "max_attempts": 7, "max_crashes": 2},
+        {"queue": "paused"},
+    ],
+)
+def test_job_is_written_as_one_by_itself_is(session, changes):
+    queues.pause(session, "paused")
+    alone, together = new_job(**changes), new_job(**changes)
+    store.enqueue(session, alone)
+    grouped.enqueue(session.connection(), [together])
+    session.commit()
+
+    one, other = job_row(session, alone.id), job_row(session, together.id)
+    assert other.pop("id") == together.id
+    del one["id"]
+    assert other == one
+
+
+def test_jobs_of_a_group_are_written_or_none_of_them(session):
+    ownerless, orphan = new_job(), new_job(owner_id=new_id())
+    with pytest.raises(IntegrityError):
+        grouped.enqueue(session.connection(), [ownerless, orphan])
+    session.rollback()
+    assert session.scalars(select(Job.id).where(Job.id.in_([ownerless.id, orphan.id]))).all() == []
 
 
 def test_those_that_can_be_claimed_are(session):

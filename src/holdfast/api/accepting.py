@@ -10,9 +10,10 @@ async def create(
 
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Depends, Header
+from fastapi import Header
 from starlette.responses import Response
 
+from holdfast.api.dependencies import PRIVATE
 from holdfast.api.examples import answers
 from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.jobs.idempotency import KEPT, KEY_PATTERN, MAX_KEY_LENGTH
@@ -28,30 +29,30 @@ _DESCRIPTION: Final = (
 )
 
 
-async def idempotency_key(
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            description=_DESCRIPTION,
-            min_length=1,
-            max_length=MAX_KEY_LENGTH,
-            pattern=KEY_PATTERN,
-            examples=["3f6c1b9e-order-7781"],
-        ),
-    ] = None,
-) -> str | None:
-    """The request's `Idempotency-Key`, if it has one; what cannot be a key is refused as not valid."""
-    # `async`, though it waits for nothing: FastAPI calls others in a thread, and that takes longer.
-    return key
-
-
-IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
-"""The request's `Idempotency-Key`, for `enqueue` and `enqueue_many`; `None` without one."""
+# Not a dependency of its own, which costs as much as the rest of a request's checking.
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        default_factory=lambda: None,
+        alias="Idempotency-Key",
+        description=_DESCRIPTION,
+        min_length=1,
+        max_length=MAX_KEY_LENGTH,
+        pattern=KEY_PATTERN,
+        examples=["3f6c1b9e-order-7781"],
+    ),
+]
+"""The request's `Idempotency-Key`, for `enqueue` and `enqueue_many`; `None` without one. What cannot be a key
+is refused as not valid.
+"""
 
 
 def answer_with(response: Response, accepted: Accepted) -> Accepted:
-    """Say where accepted work can be followed, and 200 if an earlier request with the key made it."""
+    """Say where accepted work can be followed, and 200 if an earlier request with the key made it.
+
+    No cache on the way may keep it.
+    """
+    response.headers.update(PRIVATE)
     is_job = isinstance(accepted, JobAccepted)
     response.headers["Location"] = accepted.urls["job" if is_job else "batch"]
     if not accepted.created:

@@ -11,10 +11,11 @@ from holdfast.api.batches import get_batches_router
 from holdfast.api.documents import get_documents_router
 from holdfast.api.events.routes import get_events_router
 from holdfast.api.events.serving import let_go_at_shutdown, make_hub
+from holdfast.api.gathering import Gathering
 from holdfast.api.health import get_health_router
 from holdfast.api.jobs import get_jobs_router
 from holdfast.api.notifications import get_notifications_router
-from holdfast.api.openapi import document_problems, tags
+from holdfast.api.openapi import complete_openapi, tags
 from holdfast.api.problems import install_problems
 from holdfast.api.queues import get_queues_router
 from holdfast.api.request_ids import RequestIds
@@ -68,9 +69,9 @@ def attach(
     connections are closed at shutdown, after the application's own lifespan.
     """
     hub = make_hub(holdfast)
-    app.state.holdfast = Services(holdfast, hub, documents, notifications)
+    app.state.holdfast = Services(holdfast, hub, Gathering(holdfast.database), documents, notifications)
     install_problems(app)
-    document_problems(app)
+    complete_openapi(app)
     app.add_middleware(RequestIds)
     inner = app.router.lifespan_context
 

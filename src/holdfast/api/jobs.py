@@ -67,7 +67,6 @@ def get_jobs_router() -> APIRouter:
         status_code=202,
         response_model=JobAccepted,
         responses={**accepted, **problem_responses(400, 401, 404, 413, 422, 503)},
-        dependencies=uncached,
     )(submit_job)
     of_all_jobs = {**answers(200, examples.JOBS), **problem_responses(401, 422, 503)}
     router.get("", response_model=JobPage, responses=of_all_jobs)(list_jobs)
@@ -87,7 +86,6 @@ def get_jobs_router() -> APIRouter:
         "/{job_id}/retry",
         status_code=202,
         responses={**accepted, **problem_responses(401, 403, 404, 409, 422, 503)},
-        dependencies=uncached,
     )(retry_job)
     return router
 

@@ -31,6 +31,7 @@ _DESCRIPTIONS: Final = {
     502: "The AI provider refused",
     503: "Something needed cannot be reached just now; see `Retry-After`",
 }
+_API_KEY: Final[dict[str, list[str]]] = {"ApiKey": []}
 _PROBLEM_REF: Final = "#/components/schemas/Problem"
 
 
@@ -50,8 +51,11 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def document_problems(app: FastAPI) -> None:
-    """Give problems their own media type in the application's OpenAPI; FastAPI knows but JSON."""
+def complete_openapi(app: FastAPI) -> None:
+    """Put into the application's OpenAPI what FastAPI does not know.
+
+    Problems have their own media type, and a key may be sent in either of two ways.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -60,13 +64,22 @@ def document_problems(app: FastAPI) -> None:
             content = response.get("content", {})
             if content.get("application/json", {}).get("schema") == {"$ref": _PROBLEM_REF}:
                 content[MEDIA_TYPE] = content.pop("application/json")
+        for operation in _operations(schema):
+            if operation.get("security") == [_API_KEY]:
+                operation["security"] = [_API_KEY, {"Bearer": []}]
+        schemes = schema.get("components", {}).get("securitySchemes", {})
+        if "ApiKey" in schemes:
+            schemes["Bearer"] = {"type": "http", "scheme": "bearer"}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _responses(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for operation in _operations(schema):
+        yield from operation.get("responses", {}).values()
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for path in schema.get("paths", {}).values():
-        for operation in path.values():
-            if isinstance(operation, dict):
-                yield from operation.get("responses", {}).values()
+        yield from (operation for operation in path.values() if isinstance(operation, dict))

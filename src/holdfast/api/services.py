@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from starlette.requests import HTTPConnection
 
 from holdfast.api.events.hub import Hub
+from holdfast.api.gathering import Gathering
 from holdfast.api.known_keys import KnownKeys
 from holdfast.app import Holdfast
 from holdfast.documents.backend import Documents
@@ -17,10 +18,13 @@ from holdfast.notify import Notifications
 
 @dataclass(frozen=True)
 class Services:
-    """The engine, who watches its jobs, documents and notifications if there are any, keys seen lately."""
+    """The engine, who watches its jobs and who writes them, documents and notifications if there are any,
+    and the keys seen lately.
+    """  # noqa: D205 - a list
 
     holdfast: Holdfast
     hub: Hub
+    gathering: Gathering
     documents: Documents | None = None
     notifications: Notifications | None = None
     known_keys: KnownKeys = field(default_factory=KnownKeys)

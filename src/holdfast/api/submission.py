@@ -51,9 +51,13 @@ async def submit_job(
     options = replace(options_of(body, owner, key), metadata=body.metadata, notify=body.notify)
     with located("body", "args"):
         job = task.new_job(body.args, options)
-    # A job is one statement, its own transaction: one round trip where `Session` takes three.
-    async with connected(services_of(request).holdfast.database) as connection:
-        accepted = await connection.run_sync(_submit, task, job)
+    services = services_of(request)
+    if key is None:
+        accepted = await services.gathering.submit(task, job)
+    else:
+        # By itself: another request with this key, which is being written, is waited for.
+        async with connected(services.holdfast.database) as connection:
+            accepted = await connection.run_sync(_submit, task, job)
     if wait := preferred_wait(prefer):
         return await _ended(request, accepted, wait) or answer_with(response, accepted)
     return answer_with(response, accepted)

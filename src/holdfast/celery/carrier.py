@@ -1,5 +1,6 @@
 """Celery as the carrier of jobs: a message holds a job's id, and nothing that matters."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,8 +14,10 @@ from kombu.exceptions import (  # type: ignore[attr-defined]
     OperationalError,
 )
 from kombu.messaging import Producer
+from kombu.transport.redis import Channel
 
 from holdfast.celery.redis_broker import RedisBroker
+from holdfast.celery.redis_publishing import GatheringProducer
 from holdfast.errors import CarrierUnavailable
 from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.delivery.waiting import Backlog
@@ -33,6 +36,8 @@ class CeleryCarrier:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        # Threads do not share producers: connections are handed from one thread to another.
+        self._kept = threading.local()
 
     def send(self, deliveries: Sequence[Delivery]) -> None:
         """Publish a message for each job, in one batch where the transport can.
@@ -41,11 +46,24 @@ class CeleryCarrier:
             CarrierUnavailable: some may not have been taken; some may have been all the same.
         """
         try:
-            with self._app.producer_or_acquire() as producer, producer.batch(max_size=len(deliveries)):
-                for delivery in deliveries:
-                    self._publish(producer, delivery)
-        except unavailable(self._app) as error:
-            raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
+            self._send(deliveries)
+        except CarrierUnavailable:
+            # The connection may have been lost while nobody used it.
+            self._send(deliveries)
+
+    def _send(self, deliveries: Sequence[Delivery]) -> None:
+        with self._channel() as channel:
+            if not isinstance(channel, Channel):
+                self._send_with(Producer(channel, auto_declare=False), deliveries)
+                return
+            producer = self._producer_on(channel)
+            try:
+                self._send_with(producer, deliveries)
+                producer.flush()
+            except BaseException:
+                # What it still keeps must not be sent later.
+                self._kept.producer = None
+                raise
 
     def backlog(self, queue: str) -> Backlog:
         """How many messages wait in the queue, those already handed to a worker not counted."""
@@ -105,6 +123,16 @@ class CeleryCarrier:
         except unavailable(self._app) as error:
             raise CarrierUnavailable(f"{type(error).__name__}: {error}") from error
 
+    def _producer_on(self, channel: Channel) -> GatheringProducer:
+        kept: GatheringProducer | None = getattr(self._kept, "producer", None)
+        if kept is None or kept.channel is not channel:
+            kept = self._kept.producer = GatheringProducer(channel)
+        return kept
+
+    def _send_with(self, producer: Producer, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._publish(producer, delivery)
+
     def _publish(self, producer: Producer, delivery: Delivery) -> None:
         # Not `send_task`: that also subscribes this process to the result of every job it sends, for ever,
         # and fails when Redis has gone away in a way that its own errors do not tell.
@@ -114,7 +142,7 @@ class CeleryCarrier:
         )
         message.headers[JOB_HEADER] = True
         self._app.amqp.send_task_message(
-            producer, delivery.task, message, queue=delivery.queue, priority=delivery.priority
+            producer, delivery.task, message, queue=delivery.queue, priority=delivery.priority, retry=False
         )
 
 

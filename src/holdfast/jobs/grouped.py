@@ -1,4 +1,4 @@
-"""Claims and completions of many jobs in one statement: what `holdfast.jobs.store` does one by one.
+"""Many jobs written, claimed or completed in one statement: what `holdfast.jobs.store` does one by one.
 
 Each job is claimed and fenced by itself, and a stale one among them is left out without harm to the others.
 Rows are locked in the order of their ids, so that no two groups meet crosswise.
@@ -13,29 +13,44 @@ from uuid import UUID
 from pydantic import JsonValue
 from sqlalchemy import (
     CTE,
+    JSON,
+    Boolean,
     ClauseElement,
+    ColumnElement,
+    Connection,
     CursorResult,
+    DateTime,
+    Double,
+    Insert,
     Integer,
+    Interval,
     Table,
     Text,
     Update,
     Uuid,
     bindparam,
+    case,
     column,
     func,
+    insert,
     literal_column,
     select,
+    type_coerce,
     update,
+)
+from sqlalchemy import (
+    cast as sql_cast,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, psycopg
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from holdfast.jobs import statements
 from holdfast.jobs.delivery.sending import once
 from holdfast.jobs.delivery.waiting import Shelf
-from holdfast.jobs.models import Attempt, Job
+from holdfast.jobs.models import Attempt, Job, PausedQueue
 from holdfast.jobs.storable import storable_json
-from holdfast.jobs.store import Claim
+from holdfast.jobs.store import Claim, NewJob
 from holdfast.states import AttemptOutcome, JobStatus
 
 _jobs = cast("Table", Job.__table__)
@@ -74,7 +89,15 @@ class _Statement:
         self._constants = dict(compiled.params)
 
     def __call__(self, session: Session, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
-        return session.connection().exec_driver_sql(self._sql, {**self._constants, **values})
+        return self.on(session.connection(), values)
+
+    def on(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
+        return connection.exec_driver_sql(self._sql, {**self._constants, **values})
+
+
+def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> None:
+    """Insert queued jobs that have no idempotency keys, as `store.enqueue` does: all of them, or none."""
+    _ENQUEUE.on(connection, {"rows": storable_json([_row(job) for job in jobs])})
 
 
 def claim(session: Session, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:
@@ -115,8 +138,58 @@ def complete(session: Session, completions: Sequence[Completion]) -> list[bool]:
     return [(each.claim.id, each.claim.attempt) in left for each in completions]
 
 
+def _row(job: NewJob) -> dict[str, JsonValue]:
+    return {
+        "id": str(job.id),
+        "task": job.task,
+        "args": job.args,
+        "queue": job.queue,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+        "max_crashes": job.max_crashes,
+        "owner_id": None if job.owner_id is None else str(job.owner_id),
+        "parent_id": None if job.parent_id is None else str(job.parent_id),
+        "metadata": dict(job.metadata or {}),
+        "notify": None if job.notify is None else dict(job.notify),
+        "at": None if job.run_at is None else job.run_at.isoformat(),
+        "after": _seconds(job.delay),
+        "is_handed_over": job.is_handed_over,
+        "timeout": _seconds(job.timeout),
+        "ends_after": _seconds(job.deadline),
+        "starts_within": _seconds(job.start_by),
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
 def _json(value: JsonValue) -> str | None:
     return None if value is None else storable_json(value)
+
+
+def _enqueue() -> Insert:
+    types: dict[str, TypeEngine[Any]] = {name: _jobs.c[name].type for name in _GIVEN}
+    types |= dict.fromkeys(("after", "timeout", "ends_after", "starts_within"), Double())
+    types |= {"at": DateTime(timezone=True), "is_handed_over": Boolean()}
+    rows = func.json_to_recordset(sql_cast(bindparam("rows", type_=Text), JSON)).table_valued(
+        *(column(name, type_) for name, type_ in types.items())
+    )
+    given = rows.render_derived(name="given", with_types=True).c
+    is_paused = given.queue.in_(select(PausedQueue.name))
+    values = {
+        **{name: given[name] for name in _GIVEN},
+        "timeout": _interval(given.timeout),
+        "run_at": func.coalesce(given.at, func.now() + _interval(given.after), func.now()),
+        "sent_at": case((given.is_handed_over & ~is_paused, func.now())),
+        "deadline": func.now() + _interval(given.ends_after),
+        "start_by": func.now() + _interval(given.starts_within),
+    }
+    return insert(_jobs).from_select(list(values), select(*values.values()))
+
+
+def _interval(seconds: ColumnElement[float]) -> ColumnElement[timedelta]:
+    return type_coerce(seconds * literal_column("interval '1 second'"), Interval)
 
 
 def _held() -> CTE:
@@ -202,6 +275,12 @@ _DEEPEST = (
     .limit(literal_column("1"))
     .scalar_subquery()
 )
+# Columns of a new job that are what its `NewJob` says.
+_GIVEN = (
+    *("id", "task", "args", "queue", "priority", "max_attempts", "max_crashes"),
+    *("owner_id", "parent_id", "metadata", "notify"),
+)
+_ENQUEUE = _Statement(_enqueue())
 _CLAIM = _Statement(statements.claiming(_jobs.c.id.in_(once(_NAMED))))
 _CLAIM_DUE = _Statement(statements.claiming(_jobs.c.id.in_(once(_DUE))))
 _NEAR = _DUE.where(_jobs.c.run_at <= func.coalesce(_DEEPEST, func.now()))

@@ -368,6 +368,12 @@ class Task(Generic[P, R]):
             self.outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
 
+    def admitted(self, job: store.NewJob) -> store.NewJob:
+        """The job as it is to be written by itself: left to the relay if the broker is full."""
+        if job.is_due and not self.outbox.admit(job.queue, job.priority):
+            return replace(job, is_left_to_relay=True)
+        return job
+
     def _admitted(self, session: Session, job: store.NewJob) -> store.NewJob:
         if job.is_due and not self.outbox.has_room(session, job.queue, job.priority):
             return replace(job, is_left_to_relay=True)

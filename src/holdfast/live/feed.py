@@ -196,6 +196,8 @@ class Feed:
                     confirmed.set_result(None)
                 if not self.is_connected and self._heard >= self._wanted:
                     self.is_connected = True
+                    # A read that failed a moment ago is no reason to miss what was said meanwhile.
+                    self._reads_from = 0.0
                     self._on_connected()
 
     async def _keep_asking(self, pubsub: "redis.asyncio.client.PubSub") -> None:

@@ -89,8 +89,10 @@ class Outbox:
 
     def has_room(self, session: Session, queue: str, priority: int) -> bool:
         """Whether a job that is written now is to be sent after the commit, or left to the relay."""
-        if len(session.info.get(_NOTES, ())) >= _MOST_NOTES:
-            return False
+        return len(session.info.get(_NOTES, ())) < _MOST_NOTES and self.admit(queue, priority)
+
+    def admit(self, queue: str, priority: int) -> bool:
+        """As `has_room`, of a job that is written by itself and given to `send` after its commit."""
         has_room = self._gauge.get().admit(queue, priority)
         if not has_room and self._gauge.get().ask(queue):
             self._publisher.get().put(_Question(queue))
@@ -100,12 +102,13 @@ class Outbox:
         """Note a job in the session; it is sent when the session's transaction commits."""
         session.info.setdefault(_NOTES, []).append((self, delivery))
 
+    def send(self, delivery: Delivery) -> None:
+        """Send a job whose transaction has committed; returns at once."""
+        self._publisher.get().put(delivery)
+
     def flush(self, timeout: timedelta) -> bool:
         """Wait until everything handed over so far was published or given back; `False`: not in time."""
         return self._publisher.get().flush(timeout)
-
-    def _hand_over(self, delivery: Delivery) -> None:
-        self._publisher.get().put(delivery)
 
 
 @event.listens_for(Session, "after_commit")
@@ -114,7 +117,7 @@ def _send_noted(session: Session) -> None:
     if session.in_nested_transaction():
         return
     for outbox, delivery in session.info.pop(_NOTES, ()):
-        outbox._hand_over(delivery)  # noqa: SLF001 - the other half of Outbox
+        outbox.send(delivery)
 
 
 @event.listens_for(Session, "after_rollback")

@@ -1,0 +1,119 @@
+"""Jobs that many requests ask for at once: written together, and each by itself as far as anyone can tell."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+import redis
+from sqlalchemy import event, select
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from broker_queue import waiting_jobs
+from factories import job_row
+from holdfast import JobContext
+from holdfast.api.gathering import MOST, Gathering
+from holdfast.jobs.ids import new_id
+from holdfast.jobs.models import Job
+from holdfast.jobs.options import JobOptions
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def task(holdfast):
+    def paint(job: JobContext, wall: int) -> None:
+        """Paint a wall."""
+
+    return holdfast.task(paint)
+
+
+@pytest.fixture
+def written(holdfast):
+    """How many statements wrote jobs."""
+    statements = []
+
+    def note(connection, cursor, statement, *_):
+        if statement.startswith("INSERT INTO holdfast.jobs"):
+            statements.append(statement)
+
+    event.listen(holdfast.database.async_engine.sync_engine, "before_cursor_execute", note)
+    return statements
+
+
+@pytest.fixture
+async def gathering(holdfast):
+    yield Gathering(holdfast.database)
+    await holdfast.database.aclose()
+
+
+@pytest.fixture
+def handed_over(holdfast, redis_url, redis_prefix):
+    """The jobs whose messages wait in the broker."""
+
+    def look():
+        assert holdfast.outbox.flush(timedelta(seconds=30))
+        with redis.Redis.from_url(redis_url) as client:
+            return waiting_jobs(client, redis_prefix)
+
+    return look
+
+
+def job_of(task, owner=None, wall=1):
+    return task.new_job({"wall": wall}, JobOptions(owner=owner))
+
+
+async def test_lone_job_is_written_at_once(gathering, task, session, written):
+    accepted = await gathering.submit(task, job_of(task, wall=7))
+    assert job_row(session, accepted.job_id)["args"] == {"wall": 7}
+    assert len(written) == 1
+
+
+async def test_what_gathers_meanwhile_is_written_together(gathering, task, session, written):
+    jobs = [job_of(task, wall=wall) for wall in range(2 * MOST)]
+    accepted = await asyncio.gather(*(gathering.submit(task, job) for job in jobs))
+    assert [each.job_id for each in accepted] == [job.id for job in jobs]
+    rows = dict(session.execute(select(Job.id, Job.args).where(Job.id.in_([job.id for job in jobs]))).all())
+    assert [rows[job.id] for job in jobs] == [{"wall": wall} for wall in range(2 * MOST)]
+    assert len(written) == 2
+
+
+async def test_jobs_are_handed_over_when_they_are_written(gathering, task, session, handed_over):
+    job = job_of(task)
+    await gathering.submit(task, job)
+    assert handed_over() == [job.id]
+    assert job_row(session, job.id)["sent_at"] is not None
+
+
+async def test_job_that_cannot_be_written_fails_alone(gathering, task, session):
+    good, orphan, other = job_of(task), job_of(task, owner=new_id()), job_of(task)
+    answers = await asyncio.gather(
+        *(gathering.submit(task, job) for job in (good, orphan, other)), return_exceptions=True
+    )
+    assert isinstance(answers[1], IntegrityError)
+    assert [answers[0].job_id, answers[2].job_id] == [good.id, other.id]
+    assert set(session.scalars(select(Job.id))) >= {good.id, other.id}
+
+
+async def test_job_is_written_though_nobody_waits_any_more(gathering, task, session, handed_over):
+    job = job_of(task)
+    asking = asyncio.create_task(gathering.submit(task, job))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await gathering.submit(task, job_of(task))
+    assert job_row(session, job.id)["status"] == "queued"
+    assert job.id in handed_over()
+
+
+async def test_database_that_is_away_is_told_to_all_and_the_next_are_tried_anew(gathering, task, holdfast):
+    lost = []
+
+    def refuse(*_):
+        if not lost:
+            lost.append(1)
+            raise OperationalError("INSERT", {}, ConnectionError("gone"))
+
+    event.listen(holdfast.database.async_engine.sync_engine, "before_cursor_execute", refuse)
+    jobs = [job_of(task) for _ in range(3)]
+    answers = await asyncio.gather(*(gathering.submit(task, job) for job in jobs), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [OperationalError] * 3
+    assert (await gathering.submit(task, jobs[0])).job_id == jobs[0].id
