@@ -62,7 +62,7 @@ def test_backlog_of_functions_and_coroutines_is_done_once_without_messages(
 
 
 def test_celery_sees_each_job_that_was_taken_by_its_id(start_worker, insert_jobs, count, holdfast):
-    start_worker(pool="asyncio", concurrency=5)
+    start_worker("--task-events", pool="asyncio", concurrency=5)
     with watched_events(holdfast.celery) as events:
         ids = {str(job_id) for job_id in insert_jobs("where", 20)}
         wait_for(lambda: count("status = 'completed'") == 20, "all jobs", 60)

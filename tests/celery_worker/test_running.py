@@ -94,7 +94,7 @@ def test_celery_shows_a_job_from_progress_to_success(
 
 
 def test_arguments_and_results_are_in_no_log_and_no_event(start_worker, enqueue, await_status, holdfast):
-    worker = start_worker()
+    worker = start_worker("--task-events")
     with watched_events(holdfast.celery) as events:
         job_id = enqueue("keep_secret", secret="user data")
         await_status(job_id, "completed")
