@@ -5,13 +5,13 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, event, func, update
 
 from factories import ERROR, claim_job, make_job, make_owner, queue_job, start_job
 from holdfast.jobs import events, leases, store
 from holdfast.jobs.events import ATTEMPT, LiveEvent
 from holdfast.jobs.ids import new_id
-from holdfast.jobs.models import Job
+from holdfast.jobs.models import ApiKey, Job
 from holdfast.states import JobStatus
 from problem_checks import assert_problem
 from waiting import wait_for
@@ -222,9 +222,9 @@ async def test_a_client_that_leaves_cancels_nothing_and_leaves_nothing(watch, se
     claim = start_job(session, owner_id=owner.id)
     stream = await watch(f"/v1/jobs/{claim.id}/events")
     await stream.event("snapshot")
-    assert (hub.watched_jobs, hub.open_streams) == (1, 1)
+    assert (hub.watched_jobs, hub.opened.total) == (1, 1)
     await stream.leave()
-    assert (hub.watched_jobs, hub.open_streams) == (0, 0)
+    assert (hub.watched_jobs, hub.opened.total) == (0, 0)
     session.rollback()
     assert session.get(Job, claim.id).status == JobStatus.PROCESSING
 
@@ -240,7 +240,7 @@ async def test_a_job_that_is_deleted_ends_its_streams(watch, session, owner, hub
 
 
 async def test_one_key_may_have_so_many_streams_and_no_more(holdfast, watch, session, owner, hub):
-    hub._most = 2
+    hub.opened.most = 2
     claim = start_job(session, owner_id=owner.id)
     path = f"/v1/jobs/{claim.id}/events"
     first, _ = await watch(path), await watch("/v1/events")
@@ -272,6 +272,47 @@ async def test_a_reader_that_is_too_slow_is_let_go_and_told_why(watch, session, 
     assert slow.comments[-1].startswith("You read too slowly")
     assert len(slow.body) < 400_000
     assert not quick.is_whole
+
+
+def end_key(session, owner, how):
+    session.execute(update(ApiKey).where(ApiKey.id == owner.id).values({how: func.now()}))
+    session.commit()
+
+
+@pytest.mark.parametrize("how", ["revoked_at", "expires_at"])
+async def test_streams_end_with_their_key_and_those_of_others_go_on(watch, session, owner, say, hub, how):
+    claim = start_job(session, owner_id=owner.id)
+    other, token = make_owner(session, "other")
+    streams = [await watch(f"/v1/jobs/{claim.id}/events"), await watch("/v1/events")]
+    for stream in streams:
+        await stream.event("snapshot")
+    foreign = start_job(session, owner_id=other.id)
+    kept = await watch(f"/v1/jobs/{foreign.id}/events", token=token)
+    await kept.event("snapshot")
+    end_key(session, owner, how)
+    for stream in streams:
+        await stream.end()
+        assert stream.is_whole
+        assert stream.comments[-1] == "The API key was revoked or has expired."
+    assert hub.opened.watching_keys == [other.id]
+    say(foreign, "usage", tokens=3)
+    assert (await kept.event("usage")).data == {"tokens": 3}
+
+
+async def test_all_keys_with_streams_are_looked_at_in_one_question(watch, session, holdfast):
+    for number in range(3):
+        token = make_owner(session, f"key {number}")[1]
+        for _ in range(2):
+            await (await watch("/v1/events", token=token)).event("snapshot")
+    asked = []
+
+    @event.listens_for(holdfast.database.async_statements.sync_engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, *rest):
+        if "api_keys" in statement:
+            asked.append(len(parameters["ids"]))
+
+    await asyncio.to_thread(wait_for, lambda: len(asked) == 2, "two looks")
+    assert asked == [3, 3]
 
 
 async def test_streams_end_when_the_server_ends(watch, session, owner, hub):

@@ -120,4 +120,4 @@ async def test_the_last_follower_leaves_nothing(watch, session, owner, hub):
     await first.leave()
     assert hub.watched_jobs == 1
     await second.leave()
-    assert (hub.watched_jobs, hub.open_streams) == (0, 0)
+    assert (hub.watched_jobs, hub.opened.total) == (0, 0)

@@ -23,7 +23,7 @@ def tasks(holdfast):
 
 
 async def until_watched(hub):
-    await asyncio.to_thread(wait_for, lambda: hub.open_streams, "a wait")
+    await asyncio.to_thread(wait_for, lambda: hub.opened.total, "a wait")
 
 
 async def test_a_wait_ends_with_the_job(client, session, owner, holdfast, hub):
@@ -36,7 +36,7 @@ async def test_a_wait_ends_with_the_job(client, session, owner, holdfast, hub):
     async with asyncio.timeout(5):
         response = await waiting
     assert (response.status_code, response.json()["status"]) == (200, "failed")
-    assert hub.open_streams == hub.watched_jobs == 0
+    assert hub.opened.total == hub.watched_jobs == 0
 
 
 async def test_an_end_that_nobody_told_of_is_found(client, session, owner, hub):
@@ -87,7 +87,7 @@ async def test_a_submit_that_waited_in_vain_is_accepted(client, hub):
 
 
 async def test_waits_count_as_streams(client, session, owner, hub):
-    hub._most = 0
+    hub.opened.most = 0
     job_id = queue_job(session, owner_id=owner.id)
     assert_problem(await client.get(f"/v1/jobs/{job_id}?wait=1"), 429, "too_many_streams")
     asked = {"task": "paint", "args": {"wall": 3}}
@@ -101,7 +101,7 @@ async def test_a_client_that_leaves_ends_its_wait(watch_raw, session, owner, hub
     await until_watched(hub)
     async with asyncio.timeout(5):
         await request.leave()
-    assert hub.open_streams == hub.watched_jobs == 0
+    assert hub.opened.total == hub.watched_jobs == 0
 
 
 async def test_the_end_of_the_server_ends_waits(client, session, owner, hub):

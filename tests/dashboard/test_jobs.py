@@ -1,16 +1,18 @@
 """Jobs of all owners: lists, one with its history, what can be done with it."""
 
+import asyncio
 import re
 
 import pytest
 from sqlalchemy import select
 
 from factories import job_row, make_job, queue_job, start_job
-from holdfast.jobs import looking, store
+from holdfast.jobs import keys, looking, store
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Job
 from holdfast.states import JobStatus
 from problem_checks import assert_problem
+from waiting import wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +115,21 @@ async def test_the_events_of_any_job_are_streamed_to_who_is_signed_in(
     assert (names[0], names[-1]) == ("snapshot", "job.completed")
     assert "kelp" not in told.text
     assert_problem(await browser.get(path), 401, "unauthenticated")
+
+
+async def test_a_stream_ends_with_the_key_that_the_browser_was_signed_in_with(
+    app, admin_browser, admin_key, session
+):
+    hub = app.state.holdfast.hub
+    path = f"/dashboard/api/jobs/{start_job(session).id}/events"
+    watching = asyncio.create_task(admin_browser.get(path))
+    await asyncio.to_thread(wait_for, lambda: hub.opened.total, "a stream")
+    keys.revoke_key(session, admin_key[1][3:11])
+    session.commit()
+    async with asyncio.timeout(10):
+        told = (await watching).text
+    assert told.endswith(": The API key was revoked or has expired.\n\n")
+    assert_problem(await admin_browser.get(path), 401, "unauthenticated")
 
 
 async def test_the_events_of_a_job_of_nobody_are_streamed(admin_browser, session):

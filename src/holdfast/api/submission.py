@@ -97,7 +97,7 @@ async def retry_dead(
 async def _ended(request: Request, accepted: JobAccepted, wait: int) -> Response | None:
     """The answer with the whole job, if it ends in time."""
     job = await read_job(request, accepted.job_id)
-    if job is None or services_of(request).hub.is_full(job.owner_id):
+    if job is None or services_of(request).hub.opened.is_full(job.owner_id):
         # It was accepted, and that is not to be refused because nobody can wait for it.
         return None
     job = await ended_within(request, job, wait)

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 from starlette.requests import Request
 
 from holdfast.api.events.hub import Hub
+from holdfast.api.events.stream import Stream
 from holdfast.api.problems import Refused
 from holdfast.api.services import connected, services_of
 from holdfast.jobs import queries
@@ -48,13 +49,13 @@ async def ended_within(request: Request, job: Row[Any], seconds: float) -> Row[A
         await hub.wait_for_end(job, seconds, left)
     finally:
         left.cancel()
-        hub.leave(job.owner_id)
+        hub.opened.leave(job.owner_id)
     return await read_job(request, job.id)
 
 
-def enter(hub: Hub, owner_id: UUID) -> None:
-    """Count a stream or wait of this owner; raises `Refused` (`too_many_streams`)."""
-    if not hub.enter(owner_id):
+def enter(hub: Hub, owner_id: UUID, stream: Stream | None = None) -> None:
+    """Count a stream, or a wait, of this owner; raises `Refused` (`too_many_streams`)."""
+    if not hub.opened.enter(owner_id, stream):
         raise Refused("too_many_streams", _TOO_MANY)
 
 

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Uuid, and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from holdfast.jobs.models import ApiKey
@@ -21,6 +22,12 @@ from holdfast.jobs.models import ApiKey
 # What a key may be allowed besides the jobs and documents of its own: to run the whole, or to look at it.
 ADMIN: Final = "admin"
 VIEWER: Final = "viewer"
+
+IS_VALID = and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+"""Whether a key is neither revoked nor expired."""
+
+VALID_IDS = select(ApiKey.id).where(ApiKey.id == func.any(bindparam("ids", type_=ARRAY(Uuid))), IS_VALID)
+"""Those of these keys that are valid."""
 
 _NOBODY = hashlib.sha256(b"no key has this hash").digest()
 
@@ -56,11 +63,7 @@ def find_owner(session: Session, token: str) -> Owner | None:
     """
     prefix = token[3:11] if token.startswith("hf_") else ""
     row = session.execute(
-        select(ApiKey.id, ApiKey.name, ApiKey.scopes, ApiKey.hash).where(
-            ApiKey.prefix == prefix,
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-        )
+        select(ApiKey.id, ApiKey.name, ApiKey.scopes, ApiKey.hash).where(ApiKey.prefix == prefix, IS_VALID)
     ).one_or_none()
     matches = hmac.compare_digest(_hash(token), _NOBODY if row is None else row.hash)
     return Owner(row.id, row.name, tuple(row.scopes)) if row is not None and matches else None

@@ -9,10 +9,10 @@ import secrets
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from holdfast.jobs.keys import Owner
+from holdfast.jobs.keys import IS_VALID, Owner
 from holdfast.jobs.models import ApiKey, SignIn
 
 LIFETIME: Final = timedelta(hours=12)
@@ -32,12 +32,7 @@ def find_signed_in(session: Session, secret: str) -> Owner | None:
     row = session.execute(
         select(ApiKey.id, ApiKey.name, ApiKey.scopes)
         .join(SignIn, SignIn.key_id == ApiKey.id)
-        .where(
-            SignIn.hash == _hash(secret),
-            SignIn.expires_at > func.now(),
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-        )
+        .where(SignIn.hash == _hash(secret), SignIn.expires_at > func.now(), IS_VALID)
     ).one_or_none()
     return None if row is None else Owner(row.id, row.name, tuple(row.scopes))
 

@@ -7,7 +7,6 @@ late and not never.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -19,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.api.events.following import MOST_OPEN, Follower, Following
 from holdfast.api.events.looking import Found, View, find_changes
+from holdfast.api.events.opened import Opened
 from holdfast.api.events.stream import SHUTDOWN, Stream
 from holdfast.api.events.watched import Watched
 from holdfast.jobs import queries
@@ -52,6 +52,7 @@ class Hub:
         most: streams and waits that one owner may have open.
 
     Attributes:
+        opened: the streams and waits that are open, by API key.
         feed: what is said of jobs, and was said before.
         snapshots: held by whoever shows a job to a stream that begins. A few at a time, so that many streams
             that begin together do not take a connection to Redis each.
@@ -63,13 +64,12 @@ class Hub:
         self._database = database
         self._prefix = prefix
         self._view = view
-        self._most = most
+        self.opened = Opened(most)
         self.snapshots = asyncio.Semaphore(_SNAPSHOTS)
         self.feed = Feed(redis_url, prefix, self._hear, self._catch_up)
         self._watched: dict[UUID, Watched] = {}
         self._by_channel: dict[str, Watched] = {}
         self._followings: dict[UUID, Following] = {}
-        self._open: Counter[UUID] = Counter()
         self._asked: set[UUID] = set()
         self._something = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -79,28 +79,6 @@ class Hub:
     def watched_jobs(self) -> int:
         """How many jobs are watched now."""
         return len(self._watched)
-
-    @property
-    def open_streams(self) -> int:
-        """How many streams and waits are open now."""
-        return self._open.total()
-
-    def enter(self, owner_id: UUID) -> bool:
-        """Count a stream or wait of this owner; `False`: it has as many as it may have."""
-        if self.is_full(owner_id):
-            return False
-        self._open[owner_id] += 1
-        return True
-
-    def is_full(self, owner_id: UUID) -> bool:
-        """Whether this owner has as many streams and waits open as it may have."""
-        return self._open[owner_id] >= self._most
-
-    def leave(self, owner_id: UUID) -> None:
-        """Count one less."""
-        self._open[owner_id] -= 1
-        if not self._open[owner_id]:
-            del self._open[owner_id]
 
     async def watch(self, job: Row[Any], stream: Stream) -> None:
         """Let a stream have what becomes of a job after this row was read, and what it says from now on.
@@ -281,6 +259,7 @@ class Hub:
             asked, self._asked = self._asked, set()
             try:
                 if is_due:
+                    await self._look_at_keys()
                     await self._look_for_new()
                 await self._look(self._watched if is_due else asked)
             except SQLAlchemyError as error:
@@ -319,6 +298,11 @@ class Hub:
             rows = (await connection.execute(queries.UNFINISHED_JOBS, given)).all()
         for row in reversed(rows):
             self._open_job(following, row.id, row.status, row.attempt)
+
+    async def _look_at_keys(self) -> None:
+        if self.opened.watching_keys:
+            async with self._database.async_statements.connect() as connection:
+                await self.opened.end_of_invalid(connection)
 
     async def _look_for_new(self) -> None:
         for following in list(self._followings.values()):

@@ -112,11 +112,10 @@ async def watch_jobs(
     to stand so. Whoever was away is shown another snapshot.
     """
     services = services_of(request)
-    enter(services.hub, owner.id)
-    follower = Follower(Stream(), task, status)
-    return StreamResponse(
-        follower.stream, _followed(services, owner, follower), partial(services.hub.leave, owner.id)
-    )
+    hub, follower = services.hub, Follower(Stream(), task, status)
+    enter(hub, owner.id, follower.stream)
+    leave = partial(hub.opened.leave, owner.id, follower.stream)
+    return StreamResponse(follower.stream, _followed(services, owner, follower), leave)
 
 
 def _log(services: Services, job: Row[Any], attempts: list[Row[Any]]) -> JobLog:
@@ -141,7 +140,7 @@ def _stream(
     services: Services, owner: keys.Owner, job: Row[Any], log: JobLog, known: int | None
 ) -> StreamResponse:
     hub, stream = services.hub, Stream()
-    enter(hub, owner.id)
+    enter(hub, owner.id, stream)
 
     async def snapshot() -> bytes:
         async with hub.snapshots:
@@ -158,7 +157,7 @@ def _stream(
         finally:
             hub.unwatch(job.id, stream)
 
-    return StreamResponse(stream, chunks(), partial(hub.leave, owner.id))
+    return StreamResponse(stream, chunks(), partial(hub.opened.leave, owner.id, stream))
 
 
 async def _followed(services: Services, owner: keys.Owner, follower: Follower) -> AsyncGenerator[bytes, None]:
