@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from holdfast.bounds import COUNTED, MAX_JOBS
 from holdfast.documents.views import CollectionView, DocumentView, Hit
-from holdfast.jobs.accepted import JobAccepted
+from holdfast.jobs.accepted import BatchAccepted, JobAccepted
 from holdfast.states import AttemptOutcome, JobStatus
 
 JOB_ID: Final = "01997a5e-8f2b-7cc1-9d1c-0a4b5f6e7d80"
@@ -169,6 +169,12 @@ class BatchView(BaseModel):
     urls: dict[str, str] = Field(examples=[{"batch": f"/v1/batches/{BATCH_ID}"}])
 
 
+class EndedBatch(BatchAccepted):
+    """A batch that was accepted and whose jobs have all ended while the answer waited for them."""
+
+    batch: BatchView
+
+
 class BatchPage(BaseModel):
     """Batches, newest first. `before=last_id` asks for the next page."""
 
@@ -261,6 +267,12 @@ class DocumentAccepted(BaseModel):
     urls: dict[str, str] = Field(
         examples=[{"job": f"/v1/jobs/{JOB_ID}", "document": f"/v1/documents/{DOCUMENT_ID}"}]
     )
+
+
+class EndedDocument(DocumentAccepted):
+    """An upload that was stored, and whose job has ended while the answer waited for it."""
+
+    job: JobView
 
 
 class DocumentPage(BaseModel):

@@ -61,6 +61,23 @@ def test_the_upload_form_is_documented(schema):
     assert properties["collection"]["default"] == "default"
 
 
+@pytest.mark.parametrize(
+    ("path", "ended"),
+    [
+        ("/v1/jobs", "EndedJob"),
+        ("/v1/jobs/{job_id}/retry", "EndedJob"),
+        ("/v1/batches", "EndedBatch"),
+        ("/v1/documents/ingest", "EndedDocument"),
+    ],
+)
+def test_what_accepts_work_says_that_it_may_be_waited_for(schema, path, ended):
+    operation = schema["paths"][path]["post"]
+    assert "Prefer" in [each["name"].title() for each in operation["parameters"]]
+    answer = operation["responses"]["200"]
+    assert "Preference-Applied" in answer["headers"]
+    assert f"#/components/schemas/{ended}" in str(answer["content"]["application/json"]["schema"])
+
+
 def test_every_reference_leads_somewhere(schema):
     names = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
     assert names <= set(schema["components"]["schemas"])

@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from sqlalchemy import select
 
 from factories import ERROR, claim_job, make_job, queue_job, start_job
 from holdfast.api.waiting import preferred_wait
 from holdfast.jobs import events, store
 from holdfast.jobs.context import JobContext
+from holdfast.jobs.models import Job
 from holdfast.states import JobStatus
 from problem_checks import assert_problem
 from waiting import wait_for
@@ -84,6 +86,103 @@ async def test_a_submit_that_waited_in_vain_is_accepted(client, hub):
     response = await client.post("/v1/jobs", json=asked, headers={"Prefer": "wait=1"})
     assert (response.status_code, response.json()["status"]) == (202, "queued")
     assert "Preference-Applied" not in response.headers
+
+
+@pytest.fixture
+def end(session, holdfast):
+    """Complete a queued job, as a worker does."""
+
+    def end(job_id, result=3):
+        claim = claim_job(session, job_id)
+        store.complete(session, claim, result, None)
+        session.commit()
+        holdfast.events.tell(claim, events.COMPLETED)
+
+    return end
+
+
+async def test_an_upload_waits_for_its_job(client, hub, end):
+    sent = {"files": {"file": ("kelp.txt", b"Kelp grows fast.")}, "headers": {"Prefer": "wait=60"}}
+    waiting = asyncio.create_task(client.post("/v1/documents/ingest", **sent))
+    await until_watched(hub)
+    job_id = next(iter(hub._watched))
+    end(job_id, {"chunks": 1})
+    async with asyncio.timeout(5):
+        response = await waiting
+    assert (response.status_code, response.headers["Preference-Applied"]) == (200, "wait=60")
+    body = response.json()
+    assert (body["job_id"], body["status"], body["created"]) == (str(job_id), "completed", True)
+    assert body["job"]["result"] == {"chunks": 1}
+    assert body["urls"]["document"] == f"/v1/documents/{body['document_id']}"
+    assert response.headers["Location"] == body["urls"]["job"]
+
+
+async def test_a_retry_waits_for_its_job(client, session, holdfast, owner, hub, end):
+    dead = make_job(session, JobStatus.FAILED, owner_id=owner.id, task="paint", args={"wall": 3})
+    asked = client.post(f"/v1/jobs/{dead.id}/retry", headers={"Prefer": "wait=60"})
+    waiting = asyncio.create_task(asked)
+    await until_watched(hub)
+    job_id = next(iter(hub._watched))
+    end(job_id)
+    async with asyncio.timeout(5):
+        response = await waiting
+    assert (response.status_code, response.headers["Preference-Applied"]) == (200, "wait=60")
+    body = response.json()
+    assert (body["job"]["id"], body["job"]["retry_of"]) == (str(job_id), str(dead.id))
+
+
+async def test_a_batch_waits_for_all_its_jobs(client, session, hub, end, monkeypatch):
+    monkeypatch.setattr("holdfast.api.waiting._TOGETHER", 2)
+    asked = {"task": "paint", "jobs": [{"args": {"wall": wall}} for wall in range(5)]}
+    waiting = asyncio.create_task(client.post("/v1/batches", json=asked, headers={"Prefer": "wait=60"}))
+    await until_watched(hub)
+    job_ids = list(session.scalars(select(Job.id).order_by(Job.id)))
+    for job_id in (job_ids[4], job_ids[0], job_ids[3], job_ids[2]):
+        end(job_id)
+    await asyncio.to_thread(wait_for, lambda: set(hub._watched) == {job_ids[1]}, "the last job's wait")
+    assert not waiting.done()
+    end(job_ids[1])
+    async with asyncio.timeout(5):
+        response = await waiting
+    assert (response.status_code, response.headers["Preference-Applied"]) == (200, "wait=60")
+    body = response.json()
+    assert body["job_ids"] == [str(job_id) for job_id in job_ids]
+    assert (body["batch"]["counts"]["completed"], body["batch"]["counts"]["total"]) == (5, 5)
+    assert response.headers["Location"] == body["urls"]["batch"]
+    assert hub.opened.total == hub.watched_jobs == 0
+
+
+async def test_what_was_asked_for_before_and_has_ended_is_shown_at_once(client, session, end):
+    asked = {"task": "paint", "jobs": [{"args": {"wall": 3}}]}
+    headers = {"Prefer": "wait=60", "Idempotency-Key": "walls"}
+    first = await client.post("/v1/batches", json=asked, headers=headers | {"Prefer": "wait=0"})
+    assert first.status_code == 202
+    end(session.scalars(select(Job.id)).one())
+    async with asyncio.timeout(5):
+        body = (await client.post("/v1/batches", json=asked, headers=headers)).json()
+    assert (body["created"], body["batch"]["counts"]["completed"]) == (False, 1)
+
+
+BATCH = {"json": {"task": "paint", "jobs": [{"args": {"wall": 3}}]}}
+UPLOAD = {"files": {"file": ("kelp.txt", b"Kelp grows fast.")}}
+
+
+@pytest.mark.parametrize(("path", "sent"), [("/v1/batches", BATCH), ("/v1/documents/ingest", UPLOAD)])
+async def test_other_work_that_was_waited_for_in_vain_is_accepted_too(client, hub, path, sent):
+    response = await client.post(path, headers={"Prefer": "wait=1"}, **sent)
+    assert response.status_code == 202
+    assert "Preference-Applied" not in response.headers
+    hub.opened.most = 0
+    async with asyncio.timeout(10):
+        assert (await client.post(path, headers={"Prefer": "wait=60"}, **sent)).status_code == 202
+
+
+async def test_the_end_of_the_server_answers_who_waits_for_a_batch(client, hub):
+    waiting = asyncio.create_task(client.post("/v1/batches", headers={"Prefer": "wait=60"}, **BATCH))
+    await until_watched(hub)
+    hub.close()
+    async with asyncio.timeout(5):
+        assert (await waiting).status_code == 202
 
 
 async def test_waits_count_as_streams(client, session, owner, hub):

@@ -62,14 +62,23 @@ def answer_with(response: Response, accepted: Accepted) -> Accepted:
     return accepted
 
 
-def accepted_answers(example: dict[str, Any], what: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that accepts work: 202 for new work, 200 for what was asked for before."""
+def accepted_answers(example: dict[str, Any], what: str, ended: object) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that accepts work: 202 for new work, 200 for what was asked for before, and
+    for what has ended while the answer waited (`Prefer`), of the model `ended`.
+    """  # noqa: D205 - one sentence
     headers = {
         "Location": {"description": f"The {what}.", "schema": {"type": "string"}},
         "Retry-After": {"description": "Seconds until to ask.", "schema": {"type": "integer"}},
     }
-    before = f"The {what} that an earlier request with this `Idempotency-Key` made"
+    preferred = {"description": "The `wait` that was held to, if it was.", "schema": {"type": "string"}}
+    said = f"The {what} that an earlier request with this `Idempotency-Key` made, or that has ended in time"
     return {
         **answers(202, example, headers=headers),
-        **answers(200, {**example, "created": False}, description=before, headers=headers),
+        **answers(
+            200,
+            {**example, "created": False},
+            model=ended,
+            description=said,
+            headers={**headers, "Preference-Applied": preferred},
+        ),
     }

@@ -19,10 +19,11 @@ from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.services import reading, services_of
 from holdfast.api.submission import exposed_task, located, options_of
+from holdfast.api.waiting import Prefer, answer_with_end, batch_has_ended
 from holdfast.jobs import batches, keys, store
 from holdfast.jobs.accepted import BatchAccepted
 from holdfast.jobs.batches import CountedBatch, NewItem
-from holdfast.schemas import BatchPage, BatchRequest, BatchView
+from holdfast.schemas import BatchPage, BatchRequest, BatchView, EndedBatch
 
 # 10,000 jobs with 1.6 kB of arguments each.
 MAX_BATCH_BYTES: Final = 16_000_000
@@ -41,9 +42,10 @@ def get_batches_router() -> APIRouter:
     router.post(
         "",
         status_code=202,
+        response_model=BatchAccepted,
         openapi_extra=_request_body(),
         responses={
-            **accepted_answers(examples.ACCEPTED_BATCH, "batch"),
+            **accepted_answers(examples.ACCEPTED_BATCH, "batch", BatchAccepted | EndedBatch),
             **problem_responses(400, 401, 404, 413, 422, 503),
         },
     )(submit_batch)
@@ -61,8 +63,13 @@ def get_batches_router() -> APIRouter:
 
 
 async def submit_batch(
-    request: Request, response: Response, owner: Owner, session: Session, key: IdempotencyKey
-) -> BatchAccepted:
+    request: Request,
+    response: Response,
+    owner: Owner,
+    session: Session,
+    key: IdempotencyKey,
+    prefer: Prefer = None,
+) -> BatchAccepted | Response:
     """Ask for up to 10,000 jobs of one task at once: all of them are accepted, or none. Only tasks that the
     application has exposed can be asked for.
     """  # noqa: D205 - shown whole as the operation's description
@@ -75,7 +82,13 @@ async def submit_batch(
         batch = await run_in_threadpool(
             task.new_batch, items, options, metadata=body.metadata, notify=body.notify
         )
-    return answer_with(response, await session.run_sync(task.submit_batch, batch))
+    accepted = await session.run_sync(task.submit_batch, batch)
+    # Committed here, so that its jobs can be waited for.
+    await session.commit()
+    if await batch_has_ended(request, owner.id, accepted.batch_id, prefer):
+        ended = await session.run_sync(_owned, owner, accepted.batch_id)
+        return answer_with_end(EndedBatch(**dict(accepted), batch=_view(ended)), prefer)
+    return answer_with(response, accepted)
 
 
 async def list_batches(

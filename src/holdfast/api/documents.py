@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,13 +16,16 @@ from holdfast.api.openapi import operation_id, problem_responses
 from holdfast.api.problems import Refused
 from holdfast.api.services import documents_of, services_of
 from holdfast.api.uploads import DEFAULT_COLLECTION, received_upload
+from holdfast.api.waiting import Prefer, answer_with_end, ended_job
 from holdfast.documents.views import DocumentView
+from holdfast.jobs import keys
 from holdfast.schemas import (
     COLLECTION_PATTERN,
     CollectionList,
     CollectionName,
     DocumentAccepted,
     DocumentPage,
+    EndedDocument,
 )
 
 # Written by hand: the endpoint reads the stream itself, so FastAPI does not know of the form.
@@ -70,9 +74,10 @@ def get_documents_router() -> APIRouter:
     router.post(
         "/documents/ingest",
         status_code=202,
+        response_model=DocumentAccepted,
         openapi_extra=_UPLOAD_FORM,
         responses={
-            **accepted_answers(examples.ACCEPTED_DOCUMENT, "job"),
+            **accepted_answers(examples.ACCEPTED_DOCUMENT, "job", DocumentAccepted | EndedDocument),
             **problem_responses(400, 401, 413, 415, 422, 503),
         },
     )(ingest_document)
@@ -94,12 +99,28 @@ def get_documents_router() -> APIRouter:
 
 
 async def ingest_document(
-    request: Request, response: Response, owner: Owner, session: Session, key: IdempotencyKey
-) -> DocumentAccepted:
+    request: Request,
+    response: Response,
+    owner: Owner,
+    session: Session,
+    key: IdempotencyKey,
+    prefer: Prefer = None,
+) -> DocumentAccepted | Response:
     """Upload a document into a collection; a job makes it searchable. A document of the same name in the
     collection is replaced once the new one has been read. An `Idempotency-Key` stands for name, collection
     and content.
     """  # noqa: D205 - shown whole as the operation's description
+    accepted = await accept_upload(request, response, owner, session, key)
+    job = await ended_job(request, accepted.job_id, prefer)
+    if job is None:
+        return accepted
+    return answer_with_end(EndedDocument(**{**dict(accepted), "status": job.status}, job=job), prefer)
+
+
+async def accept_upload(
+    request: Request, response: Response, owner: keys.Owner, session: AsyncSession, key: str | None
+) -> DocumentAccepted:
+    """Store the document that a request brings, and have a job ingest it; commits."""
     documents = documents_of(request)
     max_bytes = services_of(request).holdfast.settings.max_upload_bytes
     async with received_upload(request, documents.storage, max_bytes=max_bytes) as received:

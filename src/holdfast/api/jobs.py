@@ -24,7 +24,7 @@ from holdfast.api.submission import retry_job, submit_job
 from holdfast.api.waiting import MAX_WAIT_SECONDS, ended_within, read_job
 from holdfast.jobs import keys, queries, store
 from holdfast.jobs.accepted import JobAccepted
-from holdfast.schemas import AttemptList, AttemptView, JobPage, JobView, StorableText
+from holdfast.schemas import AttemptList, AttemptView, EndedJob, JobPage, JobView, StorableText
 from holdfast.states import JobStatus
 
 _RETRY_AFTER: Final = {
@@ -61,7 +61,7 @@ def get_jobs_router() -> APIRouter:
         route_class=LimitedBodyRoute,
     )
     uncached = [Depends(private)]
-    accepted = accepted_answers(examples.ACCEPTED_JOB, "job")
+    accepted = accepted_answers(examples.ACCEPTED_JOB, "job", JobAccepted | EndedJob)
     router.post(
         "",
         status_code=202,
@@ -85,6 +85,7 @@ def get_jobs_router() -> APIRouter:
     router.post(
         "/{job_id}/retry",
         status_code=202,
+        response_model=JobAccepted,
         responses={**accepted, **problem_responses(401, 403, 404, 409, 422, 503)},
     )(retry_job)
     return router

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Header, Query
+from fastapi import Query
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as SyncSession
@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.accepting import IdempotencyKey, answer_with
-from holdfast.api.dependencies import PRIVATE, Owner, Session
-from holdfast.api.job_views import checked_job, job_url, view_of
+from holdfast.api.dependencies import Owner, Session
+from holdfast.api.job_views import checked_job
 from holdfast.api.problems import Refused
 from holdfast.api.services import Services, connected, reading, services_of
-from holdfast.api.waiting import ended_within, preferred_wait, read_job
+from holdfast.api.waiting import Prefer, answer_with_end, ended_job
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import keys, queries, retrying
 from holdfast.jobs.accepted import JobAccepted
@@ -28,7 +28,7 @@ from holdfast.jobs.retrying import RetryRequest
 from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
 from holdfast.schemas import EndedJob, JobRequest, TaskRequest
-from holdfast.states import JobStatus, Steps
+from holdfast.states import Steps
 
 
 async def submit_job(
@@ -37,14 +37,7 @@ async def submit_job(
     response: Response,
     owner: Owner,
     key: IdempotencyKey,
-    prefer: Annotated[
-        str | None,
-        Header(
-            description="`wait=N`: answer when the job has ended, with 200 and the whole `job`, or after N "
-            "seconds, 60 at most, as without.",
-            examples=["wait=10"],
-        ),
-    ] = None,
+    prefer: Prefer = None,
 ) -> JobAccepted | Response:
     """Ask for work by the name of its task. Only tasks that the application has exposed can be asked for."""
     task = exposed_task(request, body.task)
@@ -58,9 +51,7 @@ async def submit_job(
         # By itself: another request with this key, which is being written, is waited for.
         async with connected(services.holdfast.database) as connection:
             accepted = await connection.run_sync(_submit, task, job)
-    if wait := preferred_wait(prefer):
-        return await _ended(request, accepted, wait) or answer_with(response, accepted)
-    return answer_with(response, accepted)
+    return await _ended(request, accepted, prefer) or answer_with(response, accepted)
 
 
 async def retry_job(
@@ -73,14 +64,18 @@ async def retry_job(
     steps: Annotated[
         Steps, Query(description="Whether results of steps that were saved are kept, or steps run again.")
     ] = Steps.KEEP,
-) -> JobAccepted:
+    prefer: Prefer = None,
+) -> JobAccepted | Response:
     """Make a new job that does what a failed or cancelled one asked for. The old one stays as it is; the two
     are linked by `retry_of` and `retries`.
     """  # noqa: D205 - shown whole as the operation's description
     services = services_of(request)
     async with reading(services.holdfast.database) as own:
         dead = checked_job(await own.run_sync(queries.get_job, job_id), owner)
-    return answer_with(response, await retry_dead(services, session, dead, RetryRequest(job_id, steps, key)))
+    accepted = await retry_dead(services, session, dead, RetryRequest(job_id, steps, key))
+    # Committed here, so that it can be waited for.
+    await session.commit()
+    return await _ended(request, accepted, prefer) or answer_with(response, accepted)
 
 
 async def retry_dead(
@@ -94,19 +89,13 @@ async def retry_dead(
     return await session.run_sync(lambda sync: retrying.retry(sync, task, dead, asked))
 
 
-async def _ended(request: Request, accepted: JobAccepted, wait: int) -> Response | None:
+async def _ended(request: Request, accepted: JobAccepted, prefer: str | None) -> Response | None:
     """The answer with the whole job, if it ends in time."""
-    job = await read_job(request, accepted.job_id)
-    if job is None or services_of(request).hub.opened.is_full(job.owner_id):
-        # It was accepted, and that is not to be refused because nobody can wait for it.
+    job = await ended_job(request, accepted.job_id, prefer)
+    if job is None:
         return None
-    job = await ended_within(request, job, wait)
-    if job is None or not JobStatus(job.status).is_terminal:
-        return None
-    view = view_of(job, job.progress)
-    answer = EndedJob(job_id=job.id, status=view.status, created=accepted.created, job=view)
-    headers = {**PRIVATE, "Location": job_url(job.id), "Preference-Applied": f"wait={wait}"}
-    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
+    ended = EndedJob(job_id=job.id, status=job.status, created=accepted.created, job=job)
+    return answer_with_end(ended, prefer)
 
 
 def exposed_task(request: Request, name: str) -> Task[..., Any]:

@@ -23,7 +23,7 @@ from holdfast.schemas import (
 
 async def upload(request: Request, response: Response, owner: Admin, session: Session) -> DocumentAccepted:
     """Store a document and queue its ingestion."""
-    return await documents.ingest_document(request, response, owner, session, None)
+    return await documents.accept_upload(request, response, owner, session, None)
 
 
 async def list_documents(

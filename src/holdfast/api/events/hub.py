@@ -111,8 +111,11 @@ class Hub:
             self.feed.unsubscribe(channel)
         self._drop_if_left(watched)
 
-    async def wait_for_end(self, job: Row[Any], seconds: float, left: "asyncio.Future[Any]") -> None:
-        """Return when the job has ended, at the latest after so long, or once whoever waits has left."""
+    async def wait_for_end(self, job: Row[Any], seconds: float, left: "asyncio.Future[Any]") -> bool:
+        """Return when the job has ended, at the latest after so long, or once whoever waits has left.
+
+        Whether it has ended, or is gone; `False` too if the server is about to end.
+        """
         watched = self._known(job)
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         watched.waiters.add(ended)
@@ -123,6 +126,7 @@ class Hub:
         finally:
             watched.waiters.discard(ended)
             self._drop_if_left(watched)
+        return ended.done() and not self._is_closed
 
     async def follow(self, owner_id: UUID, follower: Follower) -> None:
         """Let a follower have what becomes of any job of this owner from now on."""
