@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from itertools import count
 
 import pytest
 from playwright.sync_api import expect
@@ -10,7 +11,8 @@ from sqlalchemy import func, select
 
 from factories import job_row, make_job, make_owner, queue_job, start_job
 from holdfast import JobContext
-from holdfast.jobs import queues, store
+from holdfast.jobs import events, queues, store
+from holdfast.jobs.events import LiveEvent
 from holdfast.jobs.models import ApiKey, Job
 from holdfast.states import JobStatus
 from holdfast.testing import run_job
@@ -107,6 +109,7 @@ def test_what_a_job_streams_is_shown_as_it_comes_and_as_text(page, url, session)
         ("output.delta", {"text": "Kelp "}),
         ("output.delta", {"text": HOSTILE}),
         ("usage", {"input_tokens": 7}),
+        ("page.read", {"page": HOSTILE}),
         ("job.completed", {}),
     ]
     frames = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in told)
@@ -114,7 +117,48 @@ def test_what_a_job_streams_is_shown_as_it_comes_and_as_text(page, url, session)
     page.goto(f"{url}/dashboard/jobs/{claim.id}")
     expect(page.locator("pre.stream")).to_have_text("Kelp " + HOSTILE)
     expect(page.locator(".events")).to_contain_text('{"input_tokens": 7}')
+    expect(page.locator(".events")).to_contain_text(json.dumps({"page": HOSTILE}))
     assert page.locator("main img, main script").count() == 0
+
+
+def test_events_of_any_name_are_shown_as_text(page, url, session, holdfast):
+    claim = start_job(session)
+    # Once its stream has begun, what is said is told.
+    with page.expect_response("**/events"):
+        page.goto(f"{url}/dashboard/jobs/{claim.id}")
+    numbers = count(1)
+    for name, data in (
+        ("page.read", {"page": 7}),
+        ("close", {"said": HOSTILE}),
+        ("a-b_c.9", {"x": "y" * 9_000}),
+    ):
+        holdfast.events.emit(LiveEvent(claim, numbers, name, data, events.encode_data(data)))
+        expect(page.locator(".events")).to_contain_text(name)
+    expect(page.locator(".events")).to_contain_text('{"page":7}')
+    expect(page.locator(".events")).to_contain_text(json.dumps(HOSTILE)[1:-1])
+    assert len(page.locator(".events").inner_text()) < 4_000
+    assert page.locator("main img, main script").count() == 0
+    assert page.title() != "owned"
+
+
+def test_a_stream_that_breaks_off_goes_on_after_the_last_event(page, url, session):
+    claim = start_job(session)
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.headers.get("last-event-id"))
+        if len(asked) == 2:
+            route.fulfill(status=503)
+        else:
+            body = (
+                f': goes on\n\nid: {len(asked)}\nevent: page.read\ndata: {{"page":{len(asked)}}}\n\nid: 9\nev'
+            )
+            route.fulfill(content_type="text/event-stream", body=body)
+
+    page.route("**/events", answer)
+    page.goto(f"{url}/dashboard/jobs/{claim.id}")
+    expect(page.locator(".events")).to_contain_text('{"page":3}', timeout=15_000)
+    assert asked[:3] == [None, "1", "1"]
 
 
 def test_a_job_is_copied_as_the_command_that_asks_for_it(page, url, session):

@@ -2,21 +2,19 @@
 
 import { h, setText } from "./elements.js";
 import { time } from "./format.js";
+import { listen } from "./streaming.js";
 
 const MOST_EVENTS = 200;
 const MOST_TEXT = 200_000;
-const NAMES = ["job.queued", "job.started", "job.retrying", "job.completed", "job.failed", "job.cancelled"];
+const MOST_SAID = 2_000;
+const ENDS = ["job.completed", "job.failed", "job.cancelled"];
 
 /** Follow a job into `place`; `onChange` is called when its status has changed. Asking again goes on besides. */
 export function follow(jobId, signal, place, onChange) {
-  const source = new EventSource(`/dashboard/api/jobs/${jobId}/events`);
   const text = h("pre.stream", { tabindex: "0", "aria-live": "off" });
   const log = h("ol.events");
   let streamed = "";
   let drawing = 0;
-  signal.addEventListener("abort", () => source.close());
-  // The stream ends with the job; a server without one says so at once.
-  source.addEventListener("error", () => source.readyState === EventSource.CLOSED && source.close());
 
   function show() {
     if (!place.hidden) return;
@@ -42,17 +40,18 @@ export function follow(jobId, signal, place, onChange) {
     });
   }
 
-  source.addEventListener("output.delta", (event) => {
-    const data = JSON.parse(event.data);
-    add(typeof data === "string" ? data : (data.text ?? data.delta ?? JSON.stringify(data)));
-  });
-  source.addEventListener("usage", (event) => note("usage", event.data));
-  source.addEventListener("job.progress", onChange);
-  for (const name of NAMES) {
-    source.addEventListener(name, () => {
+  listen(`/dashboard/api/jobs/${jobId}/events`, signal, ({ name, data }) => {
+    if (name === "output.delta") {
+      const said = JSON.parse(data);
+      add(said.text ?? said.delta ?? data);
+    } else if (name === "job.progress") {
+      onChange();
+    } else if (name.startsWith("job.")) {
       note(name.replace("job.", ""), "");
       onChange();
-      if (["job.completed", "job.failed", "job.cancelled"].includes(name)) source.close();
-    });
-  }
+    } else if (name !== "snapshot") {
+      note(name, data.length > MOST_SAID ? `${data.slice(0, MOST_SAID)}…` : data);
+    }
+    return ENDS.includes(name);
+  });
 }
