@@ -189,14 +189,21 @@ class Holdfast:
         configured = EngineUrls(self.settings.database_url, self.settings.redis_url)
         if configured.database_url and configured.redis_url:
             return configured
-        embedded = EmbeddedEngines(
-            self.settings.home,
-            postgres=configured.database_url is None,
-            valkey=configured.redis_url is None,
-        )
-        started = embedded.start()
+        started = self._engines.start()
         return EngineUrls(
             configured.database_url or started.database_url, configured.redis_url or started.redis_url
+        )
+
+    def revive_engines(self) -> bool:
+        """Start embedded engines anew that have died; whether any had. Cheap to ask often."""
+        return self._engines.revive()
+
+    @cached_property
+    def _engines(self) -> EmbeddedEngines:
+        return EmbeddedEngines(
+            self.settings.home,
+            postgres=self.settings.database_url is None,
+            valkey=self.settings.redis_url is None,
         )
 
     @overload

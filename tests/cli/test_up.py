@@ -83,6 +83,18 @@ def test_a_worker_that_dies_is_started_again(up, run, folder):
     assert run("ingest", "note.txt").returncode == 0
 
 
+def test_a_valkey_that_dies_is_started_again(up, run, folder):
+    def valkey():
+        found = (process for process in processes_of(folder) if "valkey-server" in process.name())
+        return next(found, None)
+
+    first = wait_for(valkey, "Valkey")
+    first.kill()
+    wait_for(lambda: (now := valkey()) and now.pid != first.pid, "another Valkey", seconds=60)
+    (folder / "note.txt").write_text("still at work")
+    assert run("ingest", "note.txt").returncode == 0
+
+
 def test_the_key_is_shown_once_and_kept_for_the_owner_alone(up, run, folder):
     (shown,) = re.findall(r"hf_[0-9a-f]{8}_\S+", (folder / "up.log").read_text())
     kept = folder / "data" / "api-key"

@@ -42,6 +42,31 @@ def test_engines_that_died_are_started_anew_for_their_user(home, running, valkey
             assert valkey_client(first_urls).ping()
 
 
+def test_a_user_that_looks_after_its_engines_has_them_revived(home, running, valkey_client, connect):
+    engines = EmbeddedEngines(home)
+    assert not engines.revive()
+    urls = engines.start()
+    assert not engines.revive()
+    running.kill()
+    assert engines.revive()
+    assert not engines.revive()
+    with connect(urls) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert valkey_client(urls).ping()
+    engines.stop()
+    assert not engines.revive()
+    assert running.pids() == []
+
+
+def test_a_removed_folder_is_not_made_anew_by_who_looks_after_its_engines(home, running):
+    engines = EmbeddedEngines(home, postgres=False)
+    engines.start()
+    shutil.rmtree(home)
+    assert not engines.revive()
+    assert not home.exists()
+    engines.stop()
+
+
 def test_killed_postmaster_is_replaced_once_its_children_are_gone(home, running, connect):
     engines = EmbeddedEngines(home, valkey=False)
     engines.start()

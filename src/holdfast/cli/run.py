@@ -101,7 +101,7 @@ def up(host: Host = "127.0.0.1", port: Port = 8000, concurrency: Concurrency = 1
         with running(services):
             wait_until_ready(url, services)
             _greet(console, url, token, holdfast)
-            supervise(services, lambda line: console.print(f"[yellow]{line}"))
+            supervise(services, holdfast.revive_engines, lambda line: console.print(f"[yellow]{line}"))
     except KeyboardInterrupt:
         console.print("Stopped.")
 

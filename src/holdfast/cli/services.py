@@ -98,11 +98,16 @@ def end_as_by_ctrl_c() -> None:
             signal.signal(number, _interrupt)
 
 
-def supervise(services: Sequence[Service], tell: Callable[[str], None]) -> None:
+def supervise(services: Sequence[Service], revive: Callable[[], bool], tell: Callable[[str], None]) -> None:
     """Start a service again when it ends by itself, after a pause; runs until interrupted.
 
+    Args:
+        services: the services.
+        revive: starts engines anew that have died; whether any had.
+        tell: is told of what was started again, in a line.
+
     Raises:
-        EngineStartError: a service ended five times within a minute.
+        EngineStartError: a service ended five times within a minute, or an engine does not start.
     """
     ends: dict[str, list[float]] = {service.name: [] for service in services}
     while True:
@@ -115,6 +120,8 @@ def supervise(services: Sequence[Service], tell: Callable[[str], None]) -> None:
                 raise EngineStartError(f"{service.name} keeps ending (exit code {service.exit_code}).")
             tell(f"{service.name} ended with exit code {service.exit_code}; starting it again")
             service.start()
+        if revive():
+            tell("an engine had ended; it was started again")
         time.sleep(1)
 
 

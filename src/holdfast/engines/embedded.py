@@ -78,6 +78,20 @@ class EmbeddedEngines:
                 f"on a local disk, or set DATABASE_URL and REDIS_URL."
             ) from error
 
+    def revive(self) -> bool:
+        """Start engines anew that have died since `start`; whether any had. Cheap to ask often.
+
+        Raises:
+            EngineStartError: as `start`.
+        """
+        # Of a folder that was removed nothing is known any more: what runs may go on running.
+        if self._membership is None or not self._membership.is_current():
+            return False
+        if all(daemon.find_process() for daemon, _ in self._found):
+            return False
+        self.start()
+        return True
+
     def stop(self) -> None:
         """Leave the folder; the last process that leaves stops its engines. Does nothing when not started.
 
