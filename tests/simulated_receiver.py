@@ -29,13 +29,16 @@ class Came:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer: `hangs` says nothing until the receiver is closed, `drips` says it byte by byte."""
+    """What to answer: `hangs` says nothing until the receiver is closed, `drips` says it byte by byte, and
+    `closes` hangs up instead.
+    """
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     hangs: bool = False
     drips: bool = False
+    closes: bool = False
 
 
 class SimulatedReceiver:
@@ -75,6 +78,9 @@ class SimulatedReceiver:
                 answer = receiver._answers.popleft() if receiver._answers else Answer()
                 if answer.hangs:
                     receiver._closing.wait(30)
+                    return
+                if answer.closes:
+                    self.close_connection = True
                     return
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():

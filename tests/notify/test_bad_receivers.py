@@ -64,6 +64,13 @@ def test_what_cannot_be_stored_as_text_is_replaced(receiver, told, bring, tries)
     assert tried.answer == "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}<script>"
 
 
+def test_one_that_hangs_up_without_a_word_is_tried_again(receiver, told, bring, tries):
+    receiver.answer_next(closes=True)
+    assert bring(told).status == "queued"
+    [tried] = tries(told)
+    assert error_of(tried) == "broken_off"
+
+
 def test_endless_headers_are_refused(receiver, told, bring, tries):
     receiver.answer_next(status=200, headers={f"X-{number}": "x" * 10_000 for number in range(50)})
     assert bring(told).status == "queued"
