@@ -1,6 +1,8 @@
 """The `holdfast` command as a process, in a folder of its own."""
 
+import contextlib
 import os
+import pty
 import socket
 import subprocess
 
@@ -45,3 +47,33 @@ def port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def run_on_terminal(folder, environment):
+    """Run a command to its end on a terminal; returns all that this was sent."""
+
+    def run(*arguments, seconds=90):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [HOLDFAST, *arguments],
+            cwd=folder,
+            env=environment | {"TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as screen:
+            sent = b"".join(_pieces(screen))
+        process.wait(seconds)
+        return sent.decode()
+
+    return run
+
+
+def _pieces(screen):
+    # A terminal that its last writer has left is an error to read.
+    with contextlib.suppress(OSError):
+        while piece := screen.read(65_536):
+            yield piece

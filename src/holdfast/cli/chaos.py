@@ -8,6 +8,7 @@ import typer
 
 from holdfast.cli.loading import load_holdfast
 from holdfast.errors import ConfigurationError
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from holdfast.chaos.report import Report
@@ -42,7 +43,6 @@ def chaos(
         _list()
         return
     from rich.console import Console
-    from rich.markup import escape
 
     from holdfast.chaos.catalogue import faults_named
     from holdfast.chaos.plan import Plan
@@ -69,7 +69,7 @@ def chaos(
     )
     progress = Console(stderr=True)
     progress.print(f"seed {plan.seed}", highlight=False)
-    tell = lambda line: progress.print(f"[dim]{escape(line)}", highlight=False)  # noqa: E731
+    tell = lambda line: progress.print(f"[dim]{as_text(line)}", highlight=False)  # noqa: E731
     report = run(plan, load_holdfast, tell, keep=keep)
     _show(report, as_json=as_json)
     if not report.is_clean:
@@ -107,7 +107,6 @@ def _arguments(text: str) -> dict[str, object]:
 
 def _show(report: "Report", *, as_json: bool) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -131,5 +130,5 @@ def _show(report: "Report", *, as_json: bool) -> None:
         table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
     console.print(table)
     for violation in report.violations[:_SHOWN_VIOLATIONS]:
-        console.print(f"[red]{escape(violation)}", soft_wrap=True, highlight=False)
+        console.print(f"[red]{as_text(violation)}", soft_wrap=True, highlight=False)
     console.print("[bold green]clean" if report.is_clean else "[bold red]broken")

@@ -11,6 +11,7 @@ from holdfast.cli.remote import connected
 from holdfast.cli.showing import AsJson, as_json, print_json
 from holdfast.documents.media_types import is_supported_name
 from holdfast.errors import ConfigurationError
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,17 +68,15 @@ def search(
 
 def show_hits(console: "Console", found: "SearchResults") -> None:
     """Print search results, each with where it stands."""
-    from rich.markup import escape
-
     if not found.data:
         console.print("Nothing found.")
     for rank, hit in enumerate(found.data, start=1):
         page = f", page {hit.page}" if hit.page else ""
         section = f" › {hit.section}" if hit.section else ""
-        place = f"[bold cyan]{rank}. {escape(hit.document)}[/][dim]{page}{escape(section)}[/]"
+        place = f"[bold cyan]{rank}. {as_text(hit.document)}[/][dim]{page}{as_text(section)}[/]"
         excerpt = " ".join(hit.text.split())
         shortened = excerpt[:EXCERPT] + ("…" if len(excerpt) > EXCERPT else "")
-        console.print(f"{place}\n   {escape(shortened)}", highlight=False)
+        console.print(f"{place}\n   {as_text(shortened)}", highlight=False)
 
 
 def _told(ingested: "Ingested") -> dict[str, object]:

@@ -12,6 +12,7 @@ from holdfast.cli.showing import AsJson, Direct, as_json, coloured, print_json
 from holdfast.cli.spans import span
 from holdfast.cli.watching import watch
 from holdfast.states import JobStatus
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +95,6 @@ app.command("retry")(retry)
 
 def _show_table(jobs: "Iterable[JobView]") -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     whole = [Column(name, no_wrap=True) for name in ("id", "task", "status")]
@@ -104,7 +104,9 @@ def _show_table(jobs: "Iterable[JobView]") -> None:
     now = datetime.now(UTC)
     for job in jobs:
         waited = span((now - job.created_at).total_seconds())
-        table.add_row(str(job.id), escape(job.task), coloured(job.status), escape(told_progress(job)), waited)
+        table.add_row(
+            str(job.id), as_text(job.task), coloured(job.status), as_text(told_progress(job)), waited
+        )
     Console().print(table)
 
 

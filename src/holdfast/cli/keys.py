@@ -9,6 +9,7 @@ import typer
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.showing import AsJson, print_json
 from holdfast.errors import ConfigurationError
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from holdfast.jobs.models import ApiKey
@@ -59,14 +60,13 @@ def list_(as_json: AsJson = False) -> None:
         print_json({"data": [{**facts, **_written(facts)} for facts in found]})
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("prefix", "name", "scopes", "created", "expires", "revoked")
     for facts in found:
         times = (facts[name] for name in _TIMES)
         shown = (f"{time:%Y-%m-%d %H:%M}" if time else "" for time in times)
-        table.add_row(facts["prefix"], escape(facts["name"]), ", ".join(facts["scopes"]), *shown)
+        table.add_row(facts["prefix"], as_text(facts["name"]), ", ".join(facts["scopes"]), *shown)
     Console().print(table)
 
 

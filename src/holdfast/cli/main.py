@@ -23,6 +23,7 @@ from holdfast.cli import (
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.extras import server_parts
+from holdfast.terminal import as_text
 
 app = typer.Typer(
     help="Durable background jobs for AI APIs.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -61,9 +62,8 @@ def main() -> None:
 
 def _fail(error: HoldfastError) -> NoReturn:
     from rich.console import Console
-    from rich.markup import escape
 
-    told = f"[bold red]Error[/] ({error.code}): {escape(error.message)}"
+    told = f"[bold red]Error[/] ({error.code}): {as_text(error.message)}"
     Console(stderr=True).print(told, highlight=False, soft_wrap=True)
     sys.exit(ExitCode.ERROR)
 

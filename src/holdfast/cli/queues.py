@@ -8,6 +8,7 @@ from holdfast.bounds import COUNTED
 from holdfast.cli.direct import operators_source
 from holdfast.cli.showing import AsJson, Remote, as_json, print_json
 from holdfast.cli.spans import span
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,15 +30,14 @@ def list_(remote: Remote = False, as_json_: AsJson = False) -> None:
         print_json(as_json(found))
         return
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console()
     console.print(queue_table(found.data))
     for queue in found.data:
         if queue.queued and not queue.workers:
             console.print(
-                f"[yellow]No worker takes jobs from {escape(queue.name)}[/]: start one with"
-                f" [cyan]holdfast worker -Q {escape(queue.name)}[/]."
+                f"[yellow]No worker takes jobs from {as_text(queue.name)}[/]: start one with"
+                f" [cyan]holdfast worker -Q {as_text(queue.name)}[/]."
             )
 
 
@@ -61,7 +61,6 @@ def resume(name: Name, remote: Remote = False, as_json_: AsJson = False) -> None
 
 def queue_table(queues: "Iterable[QueueView]") -> "Table":
     """Queues as a table that fits into a terminal of 80 columns."""
-    from rich.markup import escape
     from rich.table import Column, Table
 
     numbers = [Column(name, justify="right") for name in ("queued", "processing", "oldest waits", "workers")]
@@ -70,7 +69,7 @@ def queue_table(queues: "Iterable[QueueView]") -> "Table":
         oldest = "" if queue.oldest_wait_seconds is None else span(queue.oldest_wait_seconds)
         more = "+" if queue.queued >= COUNTED else ""
         counts = (f"{queue.queued}{more}", str(queue.processing), oldest, str(queue.workers))
-        table.add_row(escape(queue.name), *counts, _state(queue))
+        table.add_row(as_text(queue.name), *counts, _state(queue))
     return table
 
 

@@ -16,6 +16,7 @@ from holdfast.cli.showing import AsJson, print_json
 from holdfast.cli.spans import parse_span
 from holdfast.errors import ApiUnreachable, HoldfastError
 from holdfast.states import JobStatus, Steps
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,24 +96,22 @@ def _confirms(count: int, as_json: bool) -> bool:
 
 
 def _tell(console: "Console", found: "Iterable[JobView]") -> None:
-    from rich.markup import escape
 
     kinds = Counter((job.task, "" if job.error is None else job.error.code) for job in found)
     for (task, code), count in kinds.most_common():
-        console.print(f"{count} × {escape(task)} [red]{escape(code)}[/]", highlight=False)
+        console.print(f"{count} × {as_text(task)} [red]{as_text(code)}[/]", highlight=False)
     if not kinds:
         console.print("No failed job is like that, or all are retried already.")
 
 
 def _retried(client: "Client", console: "Console", asked: _Retry, steps: Steps) -> _Retried:
-    from rich.markup import escape
 
     try:
         job = client.retry_job(asked.job_id, steps=steps, idempotency_key=asked.key)
     except ApiUnreachable:
         raise
     except HoldfastError as error:
-        told = f"[red]✗[/] {asked.job_id} [red]{error.code}[/] {escape(error.message)}"
+        told = f"[red]✗[/] {asked.job_id} [red]{error.code}[/] {as_text(error.message)}"
         console.print(told, highlight=False)
         return _Retried(asked, error=error)
     console.print(f"[green]✓[/] {asked.job_id} → {job.id}", highlight=False)

@@ -8,6 +8,7 @@ import typer
 from holdfast.cli.loading import database_errors, load_holdfast
 from holdfast.cli.run import App
 from holdfast.cli.showing import AsJson, print_json
+from holdfast.terminal import as_text
 
 
 def schedules(app: App = None, as_json: AsJson = False) -> None:
@@ -26,7 +27,6 @@ def schedules(app: App = None, as_json: AsJson = False) -> None:
         typer.echo("No task has a cron.")
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     names = ("task", "cron", "timezone", "last tick", "next tick")
@@ -34,7 +34,7 @@ def schedules(app: App = None, as_json: AsJson = False) -> None:
     table = Table(*(Column(name, no_wrap=True) for name in names), box=None, pad_edge=False)
     for view in found:
         ticks = (_shown(tick, view.timezone) for tick in (view.last_tick_at, view.next_tick_at))
-        table.add_row(escape(view.task), view.cron, view.timezone, *ticks)
+        table.add_row(as_text(view.task), view.cron, view.timezone, *ticks)
     Console().print(table)
 
 

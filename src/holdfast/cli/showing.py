@@ -23,12 +23,14 @@ Remote = Annotated[
 
 def print_json(data: object) -> None:
     """Print as JSON, in colour on a terminal."""
+    told = json.dumps(data, indent=2, ensure_ascii=False)
     if sys.stdout.isatty():
         from rich.console import Console
+        from rich.highlighter import JSONHighlighter
 
-        Console().print_json(data=data)
+        Console().print(JSONHighlighter()(_escaped(told)), soft_wrap=True)
     else:
-        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        typer.echo(told)
 
 
 def print_line(data: object) -> None:
@@ -49,6 +51,6 @@ def coloured(status: str) -> str:
     return f"[{COLOURS[status]}]{status}[/]"
 
 
-def without_controls(text: str) -> str:
-    """The text without what a terminal would obey: it may come from anybody."""
-    return "".join(sign for sign in text if sign in "\n\t" or sign.isprintable())
+def _escaped(told: str) -> str:
+    """The JSON with what a terminal would obey written in JSON's own way."""
+    return "".join(sign if sign == "\n" or sign.isprintable() else json.dumps(sign)[1:-1] for sign in told)

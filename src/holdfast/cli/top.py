@@ -17,6 +17,7 @@ from holdfast.cli.spans import span
 from holdfast.cli.workers import worker_table
 from holdfast.errors import RequestRefused
 from holdfast.states import JobStatus
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -102,7 +103,6 @@ def _screen(look: _Look) -> "Group":
 
 
 def _jobs(look: _Look) -> "Table":
-    from rich.markup import escape
     from rich.table import Column, Table
 
     columns = [Column(name, no_wrap=True) for name in ("running", "task", "attempt", "for", "progress")]
@@ -110,5 +110,5 @@ def _jobs(look: _Look) -> "Table":
     now = datetime.now(UTC)
     for job in look.jobs:
         lasted = span((now - (job.started_at or job.created_at)).total_seconds())
-        table.add_row(str(job.id), escape(job.task), str(job.attempt), lasted, escape(told_progress(job)))
+        table.add_row(str(job.id), as_text(job.task), str(job.attempt), lasted, as_text(told_progress(job)))
     return table

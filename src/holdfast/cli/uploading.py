@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from holdfast.cli.remote import PATIENCE_SECONDS
@@ -17,6 +16,7 @@ from holdfast.client.bars import terminal_progress
 from holdfast.errors import ApiUnreachable, ConfigurationError, HoldfastError
 from holdfast.schemas import JobView
 from holdfast.states import JobStatus
+from holdfast.terminal import as_text
 
 # Files that are followed at a time; the next upload waits until one of them has ended.
 IN_FLIGHT = 16
@@ -80,7 +80,7 @@ class _Watch:
             return
         # It is there, so that it is worth waiting for.
         self._client.patience = PATIENCE_SECONDS
-        bar = self._progress.add_task(escape(name), total=None, note="queued")
+        bar = self._progress.add_task(as_text(name), total=None, note="queued")
         self._bars[job.id] = (name, bar)
 
     def look(self) -> None:
@@ -98,17 +98,17 @@ class _Watch:
         if progress is None:
             self._progress.update(bar, note=job.status)
         else:
-            note = escape(progress.message or job.status)
+            note = as_text(progress.message or job.status)
             self._progress.update(bar, completed=progress.current, total=progress.total, note=note)
 
     def _end(self, ingested: Ingested) -> None:
         self.ended.append(ingested)
-        name = escape(ingested.name)
+        name = as_text(ingested.name)
         if ingested.is_done:
             self._progress.print(f"[green]✓[/] {name} [dim]{_what(ingested)}[/]", highlight=False)
         else:
             code, message = reason_of(ingested)
-            self._progress.print(f"[red]✗[/] {name} [red]{code}[/] {escape(message)}", highlight=False)
+            self._progress.print(f"[red]✗[/] {name} [red]{code}[/] {as_text(message)}", highlight=False)
         self._progress.advance(self._overall)
 
 

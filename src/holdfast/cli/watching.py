@@ -11,9 +11,10 @@ import typer
 from holdfast.cli.direct import DirectSource, job_source
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.remote import PATIENCE_SECONDS
-from holdfast.cli.showing import AsJson, Direct, as_json, print_json, print_line, without_controls
+from holdfast.cli.showing import AsJson, Direct, as_json, print_json, print_line
 from holdfast.errors import EventsUnavailable, WaitTimedOut
 from holdfast.states import JobStatus
+from holdfast.terminal import without_controls
 
 if TYPE_CHECKING:
     from holdfast.client import Client, Event

@@ -7,6 +7,7 @@ import typer
 
 from holdfast.cli.remote import connected
 from holdfast.cli.showing import AsJson, print_json
+from holdfast.terminal import as_text
 
 COLOURS = {"pending": "yellow", "delivered": "green", "failed": "red", "discarded": "magenta"}
 
@@ -43,14 +44,13 @@ def list_(as_json_: AsJson = False) -> None:
         print_json(found)
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table(Column("id", no_wrap=True), "url", "events", "state", box=None, pad_edge=False)
     for webhook in found["data"]:
         because = webhook["disabled_because"]
         state = f"[magenta]disabled: {because}[/]" if because else "[green]enabled[/]"
-        table.add_row(webhook["id"], escape(webhook["url"]), ", ".join(webhook["events"]), state)
+        table.add_row(webhook["id"], as_text(webhook["url"]), ", ".join(webhook["events"]), state)
     Console().print(table)
 
 
@@ -113,12 +113,11 @@ def log(
         print_json(found)
         return
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table(Column("id", no_wrap=True), "event", "channel", "status", "of", box=None, pad_edge=False)
     for told in found["data"]:
-        table.add_row(told["id"], told["event"], escape(told["channel"]), _coloured(told), _subject(told))
+        table.add_row(told["id"], told["event"], as_text(told["channel"]), _coloured(told), _subject(told))
     Console().print(table)
 
 

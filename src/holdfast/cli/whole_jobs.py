@@ -6,7 +6,8 @@ import typer
 
 from holdfast.cli.direct import NoSuchJob
 from holdfast.cli.loading import database_errors, load_holdfast
-from holdfast.cli.showing import print_json, without_controls
+from holdfast.cli.showing import print_json
+from holdfast.terminal import without_controls
 
 
 def show_whole(job_id: UUID, *, as_json: bool = False) -> None:

@@ -9,6 +9,7 @@ from holdfast.cli.direct import operators_source
 from holdfast.cli.exit_codes import ExitCode
 from holdfast.cli.showing import AsJson, Remote, as_json, print_json
 from holdfast.cli.spans import span
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,6 @@ def check(
 
 def worker_table(workers: "Iterable[WorkerView]") -> "Table":
     """Workers as a table."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -79,7 +79,7 @@ def worker_table(workers: "Iterable[WorkerView]") -> "Table":
         running = f"{worker.running}/{worker.concurrency}"
         facts = (worker.name, worker.host, str(worker.pid), worker.pool, ",".join(worker.queues))
         table.add_row(
-            *map(escape, facts), running, f"{span(worker.heartbeat_age_seconds)} ago", _consuming(worker)
+            *map(as_text, facts), running, f"{span(worker.heartbeat_age_seconds)} ago", _consuming(worker)
         )
     return table
 

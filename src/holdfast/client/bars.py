@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.schemas import JobProgress
+from holdfast.terminal import as_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,8 +62,6 @@ class TerminalBar:
 
     def show(self, status: str, progress: JobProgress | None) -> None:
         """Draw the line."""
-        from rich.markup import escape as as_text
-
         self._progress.update(self._bar, description=f"[{COLOURS[status]}]{status}[/]")
         if progress is not None:
             note = as_text(progress.message or "")
