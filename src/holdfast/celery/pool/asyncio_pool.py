@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import psutil
 from celery import Task
 from celery.concurrency.base import BasePool
 from celery.exceptions import ImproperlyConfigured
@@ -21,6 +20,7 @@ from holdfast.celery.pool.processes import Processes
 from holdfast.celery.pool.threads import end_in_thread, trace_in_thread
 from holdfast.celery.pool.tracing import TracerThreads, await_in_tracer
 from holdfast.celery.pool.watchdog import Watchdog
+from holdfast.celery.pool.wear import Wear
 from holdfast.jobs.loop import process_loop
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ THREADS = 32
 # Tasks that compute, unless `asyncio_pool_processes` says otherwise: as many as there are processors, and no
 # more than this, as a container that may use two of sixty-four sees them all.
 MAX_PROCESSES = 8
-# Between two looks at the memory of the worker, in ended calls.
-MEMORY_EVERY = 20
 COLD_SECONDS = 2.0
 
 
@@ -42,8 +40,8 @@ class AsyncioPool(BasePool):
     `limit`, the worker's `-c`, is how many calls run at a time, whatever their kind; of plain functions 32 at
     most (Celery's setting `asyncio_pool_threads`), of tasks with `cpu_bound=True` as many as there are
     processors (`asyncio_pool_processes`). What Celery calls the limits of a
-    child, `--max-tasks-per-child` and `--max-memory-per-child`, are those of the worker: it then drains and
-    ends, and its supervisor starts another.
+    child, `--max-tasks-per-child` and `--max-memory-per-child`, are those of the worker, the latter also of
+    each of its processes: it then drains and ends, and its supervisor starts another.
 
     A task may have a coroutine method `run_in_pool(call)`, which then runs it in place of Celery's tracer.
     """
@@ -57,7 +55,8 @@ class AsyncioPool(BasePool):
         if not isinstance(limit, int) or limit < 1:
             raise ImproperlyConfigured(f"The asyncio pool runs 1 task at a time or more, not {limit}.")
         self._loop = process_loop
-        self._ended = 0
+        most, largest = options.get("maxtasksperchild"), options.get("max_memory_per_child")
+        self._wear = Wear(most, largest, lambda: self._pids)
         self._is_worn_out = False
         self._nothing_runs = threading.Event()
         self._nothing_runs.set()
@@ -152,7 +151,7 @@ class AsyncioPool(BasePool):
             raise
         finally:
             self._lanes.leave(lane, call)
-            self._wear()
+            self._wear_out()
             self._start_ready()
             if not self._lanes.running:
                 self._nothing_runs.set()
@@ -185,20 +184,11 @@ class AsyncioPool(BasePool):
         assert self._processes is not None  # noqa: S101 - its lane is used where there are some
         await self._processes.run(call)
 
-    def _wear(self) -> None:
+    def _wear_out(self) -> None:
         """End the worker when it has done as much as it should, or has grown as large as it may."""
-        self._ended += 1
-        if self._is_worn_out:
+        why = self._wear.count()
+        if why is None or self._is_worn_out:
             return
-        most, largest = self.options.get("maxtasksperchild"), self.options.get("max_memory_per_child")
-        if most and self._ended >= most:
-            self._wear_out(f"it has run {self._ended} tasks")
-        elif largest and self._ended % MEMORY_EVERY == 0:
-            kilobytes = psutil.Process().memory_info().rss // 1024
-            if kilobytes > largest:
-                self._wear_out(f"it takes {kilobytes:,} kB of memory")
-
-    def _wear_out(self, why: str) -> None:
         self._is_worn_out = True
         log.warning("This worker ends, to be started anew, as %s", why)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -309,11 +299,15 @@ class AsyncioPool(BasePool):
         """How many calls run whose messages are acknowledged at their end. Read on the event loop."""
         return self._lanes.running - len(self._lanes.lanes["task"].running)
 
+    @property
+    def _pids(self) -> list[int]:
+        return [] if self._processes is None else self._processes.pids
+
     def _get_info(self) -> dict[str, Any]:
         lanes = self._lanes.lanes
         return {
             **super()._get_info(),  # type: ignore[misc]
-            "processes": [] if self._processes is None else self._processes.pids,
+            "processes": self._pids,
             "running": {name: len(lane.running) for name, lane in lanes.items()},
             "waiting": {name: len(lane.waiting) for name, lane in lanes.items()},
             "blocked the loop": dict(self._watchdog.blocked),
