@@ -111,7 +111,8 @@ def _redis_transport(key_prefix: str) -> dict[str, Any]:
         "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "queue_order_strategy": "priority",
+        # In turns those of one priority: a backlog of the first queue would keep the next one waiting.
+        "queue_order_strategy": "round_robin",
         # A list for each priority; by default kombu has four for all ten.
         "priority_steps": list(range(10)),
     }
