@@ -230,14 +230,7 @@ def _complete() -> Update:
             _jobs.c.attempt == held.c.number,
             _jobs.c.status == JobStatus.PROCESSING.value,
         )
-        .values(
-            status=JobStatus.COMPLETED.value,
-            result=held.c.result.cast(JSONB),
-            error=None,
-            progress=func.coalesce(held.c.progress.cast(JSONB), _jobs.c.progress),
-            completed_at=func.now(),
-            **statements.UNLEASED,
-        )
+        .values(**statements.completing(held.c.result.cast(JSONB), held.c.progress.cast(JSONB)))
         .returning(_jobs.c.id, _jobs.c.attempt)
         .cte("left_job")
     )

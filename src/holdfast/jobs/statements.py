@@ -68,6 +68,17 @@ def cancelling(which: ColumnElement[bool]) -> Update:
     )
 
 
+def completing(result: ColumnElement[Any], progress: ColumnElement[Any]) -> dict[str, Any]:
+    """What the end of a job with this result writes into its row; without a progress the last one stays."""
+    return {
+        "status": JobStatus.COMPLETED.value,
+        "result": result,
+        "error": None,
+        "progress": func.coalesce(progress, _jobs.c.progress),
+        **_ENDED,
+    }
+
+
 def _enqueue() -> Insert:
     # Columns that are not named here are given by the caller under their own names.
     due_at = bindparam("at", type_=DateTime(timezone=True))
@@ -161,11 +172,7 @@ CLAIM = claiming(_jobs.c.id == bindparam("job"))
 COMPLETE = _leave(
     AttemptOutcome.COMPLETED,
     None,
-    status=JobStatus.COMPLETED.value,
-    result=_json("new_result"),
-    error=None,
-    progress=_LAST_PROGRESS,
-    **_ENDED,
+    **completing(_json("new_result"), _json("last_progress")),
 )
 FAIL = _leave(
     AttemptOutcome.FAILED,
