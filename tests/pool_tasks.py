@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from celery import Celery, current_task, signals
+from celery import Celery, Task, current_task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from pydantic import BaseModel
 
@@ -146,6 +146,26 @@ async def double(self, x):
 @app.task(acks_late=False)
 async def at_gate_acknowledged(name):
     await arrive(name)
+    return name
+
+
+class RunsItself(Task):
+    """Has no tracer, as Holdfast's tasks have none."""
+
+    async def run_in_pool(self, call):
+        call.accept()
+        await arrive(call.id)
+        raise ValueError("lost")
+
+
+@app.task(base=RunsItself)
+def lose_itself():
+    raise AssertionError("The pool calls run_in_pool.")
+
+
+@app.task
+async def hold_tracer(name):
+    """A handler of `task_prerun` waits for it at the gate."""
     return name
 
 

@@ -67,6 +67,25 @@ def test_coroutines_go_on_while_the_result_backend_hangs(make_app, valkey):
     app.close()
 
 
+def test_coroutines_go_on_while_the_result_backend_hangs_over_what_was_lost(make_app, valkey):
+    app = make_app(backend_url=valkey.url)
+    worker = app.start_worker(concurrency=20).await_ready()
+    ticking, lost = app.send("tick", "ticking"), app.send("lose_itself")
+    app.await_lines(f"{lost.id}.arrived")
+    app.await_lines("ticking.ticks")
+    valkey.freeze()
+    app.open(lost.id)
+    app.await_lines("ticking.ticks", len(app.lines("ticking.ticks")) + 60)
+    assert "ValueError" not in worker.log  # Celery tells of it when it has told its backend
+    valkey.thaw()
+    with pytest.raises(ValueError, match="lost"):
+        app.get(lost)
+    app.open("ticking")
+    app.get(ticking)
+    assert app.inspect(worker, "stats")["pool"]["blocked the loop"] == {}
+    app.close()
+
+
 def test_a_worker_goes_on_after_its_broker_was_restarted(make_app, valkey):
     app = make_app(broker_url=valkey.url)
     worker = app.start_worker(concurrency=2).await_ready()

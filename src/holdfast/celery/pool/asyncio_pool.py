@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Task
@@ -15,7 +16,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from holdfast.celery.pool.calls import PoolCall
 from holdfast.celery.pool.lanes import Lane, Lanes
-from holdfast.celery.pool.limits import time_limits
+from holdfast.celery.pool.limits import aside, time_limits
 from holdfast.celery.pool.processes import Processes
 from holdfast.celery.pool.threads import end_in_thread, trace_in_thread
 from holdfast.celery.pool.tracing import TracerThreads, await_in_tracer
@@ -147,7 +148,7 @@ class AsyncioPool(BasePool):
         try:
             await lane.run(call)
         except BaseException as error:
-            call.lose(error)
+            await aside(partial(call.lose, error))
             raise
         finally:
             self._lanes.leave(lane, call)

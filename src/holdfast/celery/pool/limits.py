@@ -1,4 +1,4 @@
-"""Celery's time limits, on the event loop's clock."""
+"""Celery's time limits, on the event loop's clock, and how the worker is told of what has gone wrong."""
 
 import asyncio
 import threading
@@ -20,17 +20,13 @@ def time_limits(call: PoolCall, on_end: Callable[[], object]) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
-    def in_thread(function: Callable[[], object]) -> None:
-        # What Celery does then may wait for its result backend. The loop's own threads may be full of tasks.
-        threading.Thread(target=function, name="holdfast-limit", daemon=True).start()
-
     def soften() -> None:
-        in_thread(call.warn)
+        _in_thread(call.warn)
         if call.leave is not None:
             call.leave(SoftTimeLimitExceeded(call.soft_timeout))
 
     def harden() -> None:
-        in_thread(call.run_out)
+        _in_thread(call.run_out)
         on_end()
 
     timers = []
@@ -43,3 +39,22 @@ def time_limits(call: PoolCall, on_end: Callable[[], object]) -> Iterator[None]:
     finally:
         for timer in timers:
             timer.cancel()
+
+
+async def aside(tell: Callable[[], object]) -> None:
+    """Tell the worker how a call ended while the event loop goes on."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell_and_leave() -> None:
+        try:
+            tell()
+        finally:
+            loop.call_soon_threadsafe(told.set)
+
+    _in_thread(tell_and_leave)
+    await told.wait()
+
+
+def _in_thread(function: Callable[[], object]) -> None:
+    # What Celery does then may wait for its result backend. The loop's own threads may be full of tasks.
+    threading.Thread(target=function, name="holdfast-telling", daemon=True).start()
