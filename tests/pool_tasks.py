@@ -351,6 +351,12 @@ def begin_trace(task_id, **_):
     trace_id.set(task_id)
 
 
+@signals.task_prerun.connect
+def hold(task, args, **_):
+    if task.name == hold_tracer.name:
+        wait_at(args[0])
+
+
 def _record(name):
     def handler(sender=None, task_id=None, request=None, **_):
         task_id = task_id or getattr(request, "id", None) or current_task.request.id

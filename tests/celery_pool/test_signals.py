@@ -70,3 +70,14 @@ def test_events_tell_of_each_execution(common):
         wait_for(lambda: "task-succeeded" in told(good) and "task-failed" in told(bad), "their events")
     assert told(good) == ["task-received", "task-started", "task-succeeded"]
     assert told(bad) == ["task-received", "task-started", "task-failed"]
+
+
+def test_handlers_that_wait_hold_up_no_other_task(app):
+    app.start_worker().await_ready()
+    held = [app.send("hold_tracer", f"{number}") for number in range(6)]  # more than there are threads
+    for number in range(6):
+        app.await_lines(f"{number}.arrived")
+    assert [app.run("add", number, 1) for number in range(8)] == list(range(1, 9))
+    for number in range(6):
+        app.open(f"{number}")
+    assert [app.get(result) for result in held] == [f"{number}" for number in range(6)]

@@ -10,8 +10,11 @@ for in its thread, and not on the event loop.
 import asyncio
 import inspect
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import wraps
 from itertools import cycle
 from queue import SimpleQueue
@@ -26,6 +29,13 @@ from holdfast.celery.pool.calls import CoroutineCancelled, PoolCall
 from holdfast.jobs.loop import LoopThread
 
 THREADS = 4
+# Behind a tracer that holds its thread up for longer none begins.
+HELD_SECONDS = 0.1
+# As many as there are when all others are held up.
+MOST_THREADS = 32
+
+# A call, and what is called when the worker was told how it ended.
+_NewTracer = tuple[PoolCall, Callable[[], object]]
 
 
 def await_in_tracer(task: Task[Any, Any], loop: LoopThread) -> bool:
@@ -66,29 +76,73 @@ def _runs_a_loop() -> bool:
 
 
 class TracerThreads:
-    """A few threads that run tracers, any number of them at once."""
+    """A few threads that run tracers, any number of them at once. Used on the event loop only.
+
+    A tracer that waits, for a result backend that hangs or in somebody's signal handler, holds up those that
+    have begun in its thread. Those that have not begin in another, within `HELD_SECONDS`.
+    """
 
     def __init__(self) -> None:
-        self._threads = cycle([_TracerThread(number) for number in range(THREADS)])
+        self._new: deque[_NewTracer] = deque()
+        self._threads = [_TracerThread(number, self._new) for number in range(THREADS)]
+        self._turns = cycle(range(THREADS))
+        self._is_looking = False
 
     def trace(self, call: PoolCall, on_end: Callable[[], object]) -> None:
         """Run a call's tracer and tell the worker how it ended; then call this, in whatever thread."""
-        next(self._threads).begin(call, on_end)
+        self._new.append((call, on_end))
+        self._threads[next(self._turns)].begin_soon()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            asyncio.get_running_loop().call_later(HELD_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Have those that have not begun begin in the threads that are not held up, or in one more."""
+        self._is_looking = False
+        if not self._new:
+            return
+        free = [thread for thread in self._threads if not thread.is_held_up]
+        if not free and len(self._threads) < MOST_THREADS:
+            self._threads += (free := [_TracerThread(len(self._threads), self._new)])
+        for thread in free:
+            thread.begin_soon()
+        self._look_soon()
 
 
 class _TracerThread:
-    def __init__(self, number: int) -> None:
-        self.todo: SimpleQueue[Callable[[], object]] = SimpleQueue()
+    def __init__(self, number: int, new: "deque[_NewTracer]") -> None:
+        self._new = new
+        self._todo: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._at_work_since: float | None = None
         name = f"holdfast-tracer-{number}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def begin(self, call: PoolCall, on_end: Callable[[], object]) -> None:
+    @property
+    def is_held_up(self) -> bool:
+        """Whether one of its tracers has kept it for long."""
+        since = self._at_work_since
+        return since is not None and time.monotonic() - since > HELD_SECONDS
+
+    def begin_soon(self) -> None:
+        """Begin what has not begun, and what there is to do meanwhile in between."""
+        self._todo.put(self._begin)
+
+    def _begin(self) -> None:
         # A greenlet belongs to the thread that makes it.
-        self.todo.put(lambda: Tracing(self.todo.put, call, on_end).switch())
+        with suppress(IndexError):  # others begin as well
+            Tracing(self._todo.put, *self._new.popleft()).switch()
+        if self._new:
+            self.begin_soon()
 
     def _run(self) -> None:
         while True:
-            self.todo.get()()
+            step = self._todo.get()
+            self._at_work_since = time.monotonic()
+            step()
+            self._at_work_since = None
 
 
 class Tracing(greenlet):
