@@ -53,7 +53,8 @@ class PulledMessage:
         job_id = str(claim.id)
         self.headers = {**made.headers, "id": job_id, "root_id": job_id, "argsrepr": f"({job_id!r},)"}
         self.properties = {**made.properties, "correlation_id": job_id}
-        self.body = self.payload = ([job_id], {}, made.body[2])
+        self.body: tuple[Any, ...] = ([job_id], {}, made.body[2])
+        self.payload = self.body
         self.delivery_info: dict[str, Any] = {}
 
 
