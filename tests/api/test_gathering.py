@@ -12,6 +12,8 @@ from broker_queue import waiting_jobs
 from factories import job_row
 from holdfast import JobContext
 from holdfast.api.gathering import MOST, Gathering
+from holdfast.errors import IdempotencyConflict
+from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.ids import new_id
 from holdfast.jobs.models import Job
 from holdfast.jobs.options import JobOptions
@@ -58,8 +60,8 @@ def handed_over(holdfast, redis_url, redis_prefix):
     return look
 
 
-def job_of(task, owner=None, wall=1):
-    return task.new_job({"wall": wall}, JobOptions(owner=owner))
+def job_of(task, owner=None, wall=1, key=None):
+    return task.new_job({"wall": wall}, JobOptions(owner=owner, idempotency_key=key))
 
 
 async def test_lone_job_is_written_at_once(gathering, task, session, written):
@@ -92,6 +94,36 @@ async def test_job_that_cannot_be_written_fails_alone(gathering, task, session):
     assert isinstance(answers[1], IntegrityError)
     assert [answers[0].job_id, answers[2].job_id] == [good.id, other.id]
     assert set(session.scalars(select(Job.id))) >= {good.id, other.id}
+
+
+async def test_requests_with_one_key_are_answered_with_one_job(gathering, task, session, owner):
+    jobs = [job_of(task, owner=owner, key="wall-1") for _ in range(20)]
+    answers = await asyncio.gather(*(gathering.submit(task, job) for job in jobs))
+    assert len({answer.job_id for answer in answers}) == 1
+    assert [answer.created for answer in answers].count(True) == 1
+    assert session.scalars(select(Job.id)).all() == [answers[0].job_id]
+
+
+async def test_key_that_stands_for_something_else_is_refused_to_its_request_alone(gathering, task, owner):
+    first, other = (job_of(task, owner=owner, wall=wall, key="wall-1") for wall in (1, 2))
+    answers = await asyncio.gather(
+        *(gathering.submit(task, job) for job in (first, other, job_of(task, owner=owner, key="wall-2"))),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers] == [JobAccepted, IdempotencyConflict, JobAccepted]
+
+
+async def test_key_that_another_transaction_is_writing_holds_up_no_job_without_one(
+    gathering, task, session, owner
+):
+    mine = job_of(task, owner=owner, key="wall-1")
+    task.submit(session, mine)
+    asking = asyncio.create_task(gathering.submit(task, job_of(task, owner=owner, key="wall-1")))
+    assert (await gathering.submit(task, job_of(task))).created
+    assert not asking.done()
+    session.commit()
+    answer = await asking
+    assert (answer.job_id, answer.created) == (mine.id, False)
 
 
 async def test_job_is_written_though_nobody_waits_any_more(gathering, task, session, handed_over):

@@ -45,13 +45,26 @@ def test_job_is_written_as_one_by_itself_is(session, changes):
     queues.pause(session, "paused")
     alone, together = new_job(**changes), new_job(**changes)
     store.enqueue(session, alone)
-    grouped.enqueue(session.connection(), [together])
+    assert grouped.enqueue(session.connection(), [together]) == {together.id}
     session.commit()
 
     one, other = job_row(session, alone.id), job_row(session, together.id)
     assert other.pop("id") == together.id
     del one["id"]
     assert other == one
+
+
+def test_of_jobs_with_the_same_key_one_is_written(session):
+    keyed = {"idempotency_key": "a-key", "request_hash": b"\x00hash\xff"}
+    taken, free, again = (new_job(**keyed | {"task": task}) for task in ("one", "other", "other"))
+    store.enqueue(session, replace(taken, id=new_id()))
+    keyless = new_job()
+
+    assert grouped.enqueue(session.connection(), [taken, free, again, keyless]) == {free.id, keyless.id}
+    session.commit()
+
+    row = job_row(session, free.id)
+    assert (row["idempotency_key"], bytes(row["request_hash"])) == ("a-key", b"\x00hash\xff")
 
 
 def test_jobs_of_a_group_are_written_or_none_of_them(session):

@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Session
 
 from holdfast.jobs import grouped
 from holdfast.jobs.accepted import JobAccepted
@@ -27,28 +30,43 @@ class _Asked(NamedTuple):
 
     task: Task[..., Any]
     job: NewJob
-    answer: "asyncio.Future[None]"
+    answer: "asyncio.Future[JobAccepted]"
 
 
 class Gathering:
-    """Writes jobs without idempotency keys and hands them over, on one event loop."""
+    """Writes jobs and hands them over, on one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        # A job whose idempotency key another transaction is just writing waits for that: those without keys
+        # are not to wait with it.
+        self._lines = {has_key: _Line(database) for has_key in (False, True)}
+
+    async def submit(self, task: Task[..., Any], job: NewJob) -> JobAccepted:
+        """Write a `new_job` in a transaction of its own, as it seems; or find the job that has its key.
+
+        It is written and handed over even if the caller stops waiting.
+
+        Raises:
+            IdempotencyConflict: its key stands for another request.
+            SQLAlchemyError: it was not written, as far as is known.
+        """
+        line = self._lines[job.idempotency_key is not None]
+        return await line.put(_Asked(task, task.admitted(job), asyncio.get_running_loop().create_future()))
+
+
+class _Line:
+    """Jobs that wait to be written; one group of them is on its way at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Asked] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    async def submit(self, task: Task[..., Any], job: NewJob) -> JobAccepted:
-        """Write a `new_job` in a transaction of its own, as it seems. Raises what SQLAlchemy does.
-
-        It is written and handed over even if the caller stops waiting.
-        """
-        asked = _Asked(task, task.admitted(job), asyncio.get_running_loop().create_future())
+    def put(self, asked: _Asked) -> "asyncio.Future[JobAccepted]":
         self._waiting.append(asked)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
-        await asked.answer
-        return JobAccepted(job_id=job.id)
+        return asked.answer
 
     async def _write_all(self) -> None:
         while self._waiting:
@@ -57,27 +75,52 @@ class Gathering:
     async def _write(self, group: Sequence[_Asked]) -> None:
         try:
             async with self._database.async_statements.connect() as connection:
-                await connection.run_sync(grouped.enqueue, [asked.job for asked in group])
+                written = await connection.run_sync(grouped.enqueue, [asked.job for asked in group])
+                for asked in group:
+                    if asked.job.id in written:
+                        _hand_over(asked)
+                for asked in group:
+                    if asked.job.id not in written:
+                        await _submit_alone(connection, asked)
         except (DataError, IntegrityError) as error:
             if len(group) == 1:
                 _refuse(group, error)
                 return
-            # It is one of them, and the others shall not suffer: its key may be gone.
+            # It is one of them, and the others shall not suffer: the API key of one may be gone.
             for asked in group:
                 await self._write([asked])
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
             _refuse(group, error)
-        else:
-            for asked in group:
-                _hand_over(asked)
+
+
+async def _submit_alone(connection: AsyncConnection, asked: _Asked) -> None:
+    """Another job has its key: that is the answer, if it stands for the same request."""
+    try:
+        accepted = await connection.run_sync(_submit, asked.task, asked.job)
+    except Exception as error:  # noqa: BLE001 - whoever waits raises it
+        _refuse([asked], error)
+    else:
+        _answer(asked, accepted)
+
+
+def _submit(connection: Connection, task: Task[..., Any], job: NewJob) -> JobAccepted:
+    with Session(connection) as session:
+        accepted = task.submit(session, job)
+        # Each statement stands by itself; this hands the job over, if it was written after all.
+        session.commit()
+        return accepted
 
 
 def _hand_over(asked: _Asked) -> None:
     job = asked.job
     if job.is_handed_over:
         asked.task.outbox.send(Delivery(job.id, job.task, job.queue, job.priority))
+    _answer(asked, JobAccepted(job_id=job.id))
+
+
+def _answer(asked: _Asked, accepted: JobAccepted) -> None:
     if not asked.answer.done():  # whoever waited may have been cancelled
-        asked.answer.set_result(None)
+        asked.answer.set_result(accepted)
 
 
 def _refuse(group: Sequence[_Asked], error: Exception) -> None:

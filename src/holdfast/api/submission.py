@@ -7,9 +7,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session as SyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +15,7 @@ from holdfast.api.accepting import IdempotencyKey, answer_with
 from holdfast.api.dependencies import Owner, Session
 from holdfast.api.job_views import checked_job
 from holdfast.api.problems import Refused
-from holdfast.api.services import Services, connected, reading, services_of
+from holdfast.api.services import Services, reading, services_of
 from holdfast.api.waiting import Prefer, answer_with_end, ended_job
 from holdfast.errors import InvalidArgument, InvalidArguments, UnknownTask
 from holdfast.jobs import keys, queries, retrying
@@ -25,7 +23,6 @@ from holdfast.jobs.accepted import JobAccepted
 from holdfast.jobs.models import Job
 from holdfast.jobs.options import JobOptions
 from holdfast.jobs.retrying import RetryRequest
-from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
 from holdfast.schemas import EndedJob, JobRequest, TaskRequest
 from holdfast.states import Steps
@@ -44,13 +41,7 @@ async def submit_job(
     options = replace(options_of(body, owner, key), metadata=body.metadata, notify=body.notify)
     with located("body", "args"):
         job = task.new_job(body.args, options)
-    services = services_of(request)
-    if key is None:
-        accepted = await services.gathering.submit(task, job)
-    else:
-        # By itself: another request with this key, which is being written, is waited for.
-        async with connected(services.holdfast.database) as connection:
-            accepted = await connection.run_sync(_submit, task, job)
+    accepted = await services_of(request).gathering.submit(task, job)
     return await _ended(request, accepted, prefer) or answer_with(response, accepted)
 
 
@@ -126,14 +117,6 @@ def options_of(body: TaskRequest, owner: keys.Owner, key: str | None) -> JobOpti
         deadline=body.deadline,
         start_by=body.start_by,
     )
-
-
-def _submit(connection: Connection, task: Task[..., Any], job: NewJob) -> JobAccepted:
-    with SyncSession(connection) as session:
-        accepted = task.submit(session, job)
-        # What was written stands; this hands the job over.
-        session.commit()
-        return accepted
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from sqlalchemy import (
     CursorResult,
     DateTime,
     Double,
-    Insert,
     Integer,
     Interval,
     Table,
@@ -32,7 +31,6 @@ from sqlalchemy import (
     case,
     column,
     func,
-    insert,
     literal_column,
     select,
     type_coerce,
@@ -41,8 +39,9 @@ from sqlalchemy import (
 from sqlalchemy import (
     cast as sql_cast,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, psycopg
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert, psycopg
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
 
 from holdfast.jobs import statements
@@ -95,9 +94,13 @@ class _Statement:
         return connection.exec_driver_sql(self._sql, {**self._constants, **values})
 
 
-def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> None:
-    """Insert queued jobs that have no idempotency keys, as `store.enqueue` does: all of them, or none."""
-    _ENQUEUE.on(connection, {"rows": storable_json([_row(job) for job in jobs])})
+def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
+    """Insert queued jobs, as `store.enqueue` does; the ids of those that were written.
+
+    The others have an idempotency key that another job has, be it one of these.
+    """
+    rows = _ENQUEUE.on(connection, {"rows": storable_json([_row(job) for job in jobs])})
+    return set(rows.scalars())
 
 
 def claim(session: Session, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:
@@ -151,6 +154,8 @@ def _row(job: NewJob) -> dict[str, JsonValue]:
         "parent_id": None if job.parent_id is None else str(job.parent_id),
         "metadata": dict(job.metadata or {}),
         "notify": None if job.notify is None else dict(job.notify),
+        "idempotency_key": job.idempotency_key,
+        "hash": None if job.request_hash is None else job.request_hash.hex(),
         "at": None if job.run_at is None else job.run_at.isoformat(),
         "after": _seconds(job.delay),
         "is_handed_over": job.is_handed_over,
@@ -168,10 +173,10 @@ def _json(value: JsonValue) -> str | None:
     return None if value is None else storable_json(value)
 
 
-def _enqueue() -> Insert:
+def _enqueue() -> ReturningInsert[Any]:
     types: dict[str, TypeEngine[Any]] = {name: _jobs.c[name].type for name in _GIVEN}
     types |= dict.fromkeys(("after", "timeout", "ends_after", "starts_within"), Double())
-    types |= {"at": DateTime(timezone=True), "is_handed_over": Boolean()}
+    types |= {"at": DateTime(timezone=True), "is_handed_over": Boolean(), "hash": Text()}
     rows = func.json_to_recordset(sql_cast(bindparam("rows", type_=Text), JSON)).table_valued(
         *(column(name, type_) for name, type_ in types.items())
     )
@@ -180,12 +185,13 @@ def _enqueue() -> Insert:
     values = {
         **{name: given[name] for name in _GIVEN},
         "timeout": _interval(given.timeout),
+        "request_hash": func.decode(given.hash, "hex"),
         "run_at": func.coalesce(given.at, func.now() + _interval(given.after), func.now()),
         "sent_at": case((given.is_handed_over & ~is_paused, func.now())),
         "deadline": func.now() + _interval(given.ends_after),
         "start_by": func.now() + _interval(given.starts_within),
     }
-    return insert(_jobs).from_select(list(values), select(*values.values()))
+    return statements.unless_keyed(insert(_jobs).from_select(list(values), select(*values.values())))
 
 
 def _interval(seconds: ColumnElement[float]) -> ColumnElement[timedelta]:
@@ -271,7 +277,7 @@ _DEEPEST = (
 # Columns of a new job that are what its `NewJob` says.
 _GIVEN = (
     *("id", "task", "args", "queue", "priority", "max_attempts", "max_crashes"),
-    *("owner_id", "parent_id", "metadata", "notify"),
+    *("owner_id", "parent_id", "metadata", "notify", "idempotency_key"),
 )
 _ENQUEUE = _Statement(_enqueue())
 _CLAIM = _Statement(statements.claiming(_jobs.c.id.in_(once(_NAMED))))
