@@ -65,7 +65,7 @@ class Visitor:
         self._database = grown.database
         self._sink = Sink()
         # The relay's feed asks for nothing else of its carrier.
-        self._relay = Relay(grown.database, self._sink)  # type: ignore[arg-type]
+        self._relay = Relay(grown.database, self._sink, knows=set)  # type: ignore[arg-type]
         self._rng = random.Random(grown.jobs)
         self._any, self._recent = self._ids("ORDER BY random()"), self._ids("ORDER BY id DESC")
         while self._relay.feed():

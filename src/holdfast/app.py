@@ -155,7 +155,7 @@ class Holdfast:
         pulling = Pulling(puller, tasks.runner.claims, tasks.runner.give_back, loop_runner.doubt)
         # Connections of its own: jobs in threads may hold every other one, and would lose their leases by it.
         keeping = Database(lambda: required(self.urls.database_url), pool_size=5, silence_seconds=5)
-        relay = Relay(keeping, carrier, on_backlog=pulling.wake)
+        relay = Relay(keeping, carrier, on_backlog=pulling.wake, knows=self.tasks.names)
         scheduler = Scheduler(keeping, self.tasks)
         consumption = Consumption(carrier, keeping)
         parts = WorkerParts(

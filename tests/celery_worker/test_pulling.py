@@ -161,3 +161,16 @@ def test_worker_that_has_done_its_share_drains_and_ends(start_worker, enqueue, a
     start_worker(pool="asyncio")
     for job_id in jobs:
         await_status(job_id, "completed")
+
+
+def test_jobs_of_a_task_that_nobody_knows_are_told_and_put_off(start_worker, insert_jobs, count, session):
+    insert_jobs("unheard_of", 3)
+    session.execute(text("UPDATE holdfast.jobs SET run_at = now() - interval '1 minute'"))
+    session.commit()
+    worker = start_worker(pool="asyncio", concurrency=5)
+    insert_jobs("where", 3)
+
+    wait_for(lambda: "which does not know the task" in worker.log, "the warning")
+    assert "'unheard_of'" in worker.log
+    wait_for(lambda: count("task = 'unheard_of' AND run_at > now() AND sent_at IS NULL") == 3, "the delay")
+    wait_for(lambda: count("status = 'completed'") == 3, "the others")

@@ -53,7 +53,8 @@ def make_relay():
     """The relay of an application; it fills a small window if asked."""
 
     def make(application, **options):
-        return Relay(application.database, CeleryCarrier(application.celery), **options)
+        carrier = CeleryCarrier(application.celery)
+        return Relay(application.database, carrier, knows=application.tasks.names, **options)
 
     return make
 

@@ -1,6 +1,6 @@
 """A backlog waits in PostgreSQL: the broker holds a window of each queue, filled in order."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -284,6 +284,19 @@ def test_queue_whose_workers_take_the_backlog_themselves_is_fed_nothing(
     assert waiting() == sent_jobs(session)
     assert told
     assert set(map(frozenset, told)) == {frozenset({"default"})}
+
+
+def test_jobs_of_a_task_that_nobody_knows_are_sent_where_workers_take_the_backlog_themselves(
+    application, make_relay, insert_jobs, waiting, session
+):
+    insert_jobs(30)
+    a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    unknown = queue_job(session, task="unheard_of", sent=False, run_at=a_minute_ago)
+    queue_job(session, task="unheard_of", sent=False)  # somebody who knows it may be about to take it
+    say_alive(session, "puller", pulls=["default"])
+
+    feed_all(make_relay(application))
+    assert waiting() == sent_jobs(session) == [unknown]
 
 
 @pytest.mark.parametrize("silent", [False, True])

@@ -30,5 +30,9 @@ class Registry:
         except KeyError:
             raise UnknownTask(f"No task is called {name!r}.") from None
 
+    def names(self) -> set[str]:
+        """The names that are given."""
+        return set(self._tasks)
+
     def __iter__(self) -> Iterator[Task[..., Any]]:
         return iter(self._tasks.values())

@@ -25,6 +25,7 @@ from holdfast.jobs.delivery.gauge import WINDOW
 from holdfast.jobs.delivery.losses import Losses
 from holdfast.jobs.delivery.outbox import Carrier
 from holdfast.jobs.delivery.sending import Delivery
+from holdfast.jobs.delivery.strangers import Strangers
 from holdfast.jobs.delivery.unknown_tasks import UnknownTasks
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.events import UNWATCHED, EventSink
@@ -52,6 +53,7 @@ class Relay:
         carrier: what brings them to workers.
         window: how many messages come before a new one, at most.
         on_backlog: told of queues whose workers take what waits by themselves, and in which something does.
+        knows: the names of the tasks of this process; of others jobs are sent to such queues all the same.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Relay:
         *,
         window: int = WINDOW,
         on_backlog: Callable[[Collection[str]], object] = lambda _queues: None,
+        knows: Callable[[], Collection[str]],
     ) -> None:
         self._database = database
         self._carrier = carrier
@@ -69,6 +72,7 @@ class Relay:
         self._batch = BATCH
         self.losses = Losses(database, carrier)
         self.unknown_tasks = UnknownTasks(database, carrier)
+        self._strangers = Strangers(database, carrier, knows)
 
     def round(self) -> bool:
         """Everything once; `True`: there is more to do at once.
@@ -82,7 +86,7 @@ class Relay:
             self.wake_waiting()
         except CarrierUnavailable:
             # Workers that take the backlog themselves need no broker for it.
-            self._shelves_to_feed()
+            self._due_shelves()
             raise
         return self.feed()
 
@@ -95,20 +99,24 @@ class Relay:
 
     def feed(self) -> bool:
         """Send due jobs as far as there is room for them; `True`: there may be more, and room for it."""
-        shelves = self._shelves_to_feed()
+        shelves, pulled = self._due_shelves()
         # No queue waits for another one's backlog: each is fed a batch, the first being another each time.
         queues = [list(shelves) for _, shelves in groupby(shelves, key=lambda shelf: shelf.queue)]
         random.shuffle(queues)
-        return True in [self._feed_queue(shelves) for shelves in queues]
+        is_more = True in [self._feed_queue(shelves) for shelves in queues]
+        self._send(self._strangers.take(pulled))
+        return is_more
 
-    def _shelves_to_feed(self) -> list[Shelf]:
-        """Where jobs wait to be sent; those whose workers take the backlog themselves are told of it."""
+    def _due_shelves(self) -> tuple[list[Shelf], list[Shelf]]:
+        """Where jobs wait to be sent, and where workers take them themselves, who are told of it."""
         with self._database.session() as session:
             shelves = waiting.due_shelves(session)
             pulled = workers.pulled_queues(session) if shelves else set()
         if waits := pulled.intersection(shelf.queue for shelf in shelves):
             self._on_backlog(waits)
-        return [shelf for shelf in shelves if shelf.queue not in pulled]
+        return [shelf for shelf in shelves if shelf.queue not in pulled], [
+            shelf for shelf in shelves if shelf.queue in pulled
+        ]
 
     def _feed_queue(self, shelves: Sequence[Shelf]) -> bool:
         queue, batch = shelves[0].queue, self._batch

@@ -32,6 +32,8 @@ from holdfast.jobs.models import Job
 FEEDING_LOCK = 0x_401D_FEED
 # So many of a shelf's first jobs are looked through for those that were started before.
 FRONT = 100
+# And so many for those of tasks that nobody knows.
+DEPTH = 2_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,18 @@ def take_overdue(session: Session, shelf: Shelf) -> list[Delivery]:
     if not overdue:
         return []
     return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(overdue)))
+
+
+def take_unknown(
+    session: Session, shelf: Shelf, known: Collection[str], *, age: timedelta, limit: int
+) -> list[Delivery]:
+    """As `take_unsent`, but only jobs of other tasks than these, due for so long; among the first `DEPTH`."""
+    was_due = Job.run_at < func.now() - cast(age, Interval)
+    first = select(Job.id, Job.task).where(*_stands_on(shelf), was_due).order_by(Job.run_at).limit(DEPTH)
+    unknown = [job_id for job_id, task in session.execute(first) if task not in known]
+    if not unknown:
+        return []
+    return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(unknown[:limit])))
 
 
 def mark_unsent(session: Session, job_ids: Collection[UUID], *, sent_before: timedelta | None = None) -> int:
