@@ -9,7 +9,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-import holdfast.documents.models  # noqa: F401 - registers its tables
+import holdfast.documents.models
+import holdfast.notify.models  # noqa: F401 - both register their tables
 from databases import migrate
 from holdfast.jobs.models import SCHEMA, Base
 from holdfast.migrations import downgrade, run, upgrade
