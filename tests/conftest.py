@@ -12,6 +12,7 @@ from broker_queue import delete_keys
 from databases import copied_database
 from holdfast import Holdfast, Settings
 from holdfast.testing import WorkerProcess
+from long_first import long_first
 
 pytest_plugins = ["holdfast.testing.fixtures"]
 
@@ -25,6 +26,12 @@ def pytest_configure(config):
     for name in list(os.environ):
         if name in CONFIGURATION or (name.startswith("HOLDFAST_") and name != HOME_VARIABLE):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(config, items):
+    # In a process by itself they stay as they are read.
+    if (processes := getattr(config, "workerinput", {}).get("workercount", 1)) > 1:
+        items[:] = long_first(items, processes)
 
 
 @pytest.fixture(scope="session")
