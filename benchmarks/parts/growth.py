@@ -4,7 +4,8 @@ A database for each size, visited in turns, so that what the machine does beside
 visit repeats one cycle: submit a job that is left to the relay, dispatch it, claim it, complete it, and read:
 a recent job, any job, the newest jobs of an owner, and the owner's failed ones. Every function runs in a
 transaction of its own, commit included; the carrier takes every message and does nothing. Afterwards the
-largest database is given a million queued jobs and the smallest a few thousand, and they take turns again.
+largest database is given a million queued jobs and the smallest a few thousand, and they take turns again. At
+last the pages of the dashboard are asked for over the largest.
 """
 
 import random
@@ -21,6 +22,7 @@ from sqlalchemy import text
 from benchmarks.bed import Bed, bed
 from benchmarks.figures import Figures, Size, spread
 from benchmarks.growing import BYTES_A_JOB, Grown, add_queued, grow
+from benchmarks.paging import show_pages
 from holdfast.jobs import queries, store
 from holdfast.jobs.delivery.relay import Relay
 from holdfast.jobs.delivery.sending import Delivery
@@ -113,7 +115,7 @@ class Visitor:
     def _list(self, status: JobStatus | None) -> None:
         where = queries.JobFilter(owner_id=self._grown.owner_id, status=status)
         with self._database.statement() as session:
-            queries.list_jobs(session, where, limit=20)
+            queries.list_jobs(session, queries.Page(where, 20))
 
     def _ids(self, order: str) -> list[UUID]:
         share = min(100.0, 100 * 20 * KNOWN_IDS / self._grown.jobs)
@@ -137,6 +139,7 @@ def main(size: Size) -> Figures:
             visitors[f"{each.jobs:,} and {queued:,} queued"] = Visitor(each)
         found = _rounds(visitors, size)
         _show("with a backlog, ", found, figures)
+        show_pages(own, largest, figures, f"{largest.jobs:,} jobs and {QUEUED[size]:,} queued")
         for each in grown:
             each.database.close()
     return figures

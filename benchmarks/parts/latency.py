@@ -16,7 +16,7 @@ from benchmarks.contenders.entering import Entrants
 from benchmarks.contenders.table import contenders
 from benchmarks.figures import Figures, Size, quantile
 
-ROUNDS = {"full": 3, "quick": 1}
+ROUNDS = {"full": 2, "quick": 1}
 LONE = {"full": 100, "quick": 10}
 BURST = {"full": 2_000, "quick": 200}
 STEADY_SECONDS = {"full": 15, "quick": 3}

@@ -15,10 +15,10 @@ from benchmarks.contenders.entering import Entrants
 from benchmarks.contenders.table import contenders
 from benchmarks.figures import Figures, Size, ranged
 
-ROUNDS = {"full": 5, "quick": 1}
+ROUNDS = {"full": 3, "quick": 1}
 JOBS = {"full": 5_000, "quick": 500}
 PROCESSES = (1, 2)
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
