@@ -292,7 +292,7 @@ def test_jobs_of_a_task_that_nobody_knows_are_sent_where_workers_take_the_backlo
     insert_jobs(30)
     a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
     unknown = queue_job(session, task="unheard_of", sent=False, run_at=a_minute_ago)
-    queue_job(session, task="unheard_of", sent=False)  # somebody who knows it may be about to take it
+    queue_job(session, task="new", sent=False)  # somebody who knows it may be about to take it
     say_alive(session, "puller", pulls=["default"])
 
     feed_all(make_relay(application))

@@ -76,16 +76,18 @@ def take_overdue(session: Session, shelf: Shelf) -> list[Delivery]:
     return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(overdue)))
 
 
-def take_unknown(
-    session: Session, shelf: Shelf, known: Collection[str], *, age: timedelta, limit: int
-) -> list[Delivery]:
-    """As `take_unsent`, but only jobs of other tasks than these, due for so long; among the first `DEPTH`."""
-    was_due = Job.run_at < func.now() - cast(age, Interval)
-    first = select(Job.id, Job.task).where(*_stands_on(shelf), was_due).order_by(Job.run_at).limit(DEPTH)
-    unknown = [job_id for job_id, task in session.execute(first) if task not in known]
-    if not unknown:
+def take_tasks(session: Session, shelf: Shelf, tasks: Collection[str], *, limit: int) -> list[Delivery]:
+    """As `take_unsent`, but only jobs of these tasks, among the shelf's first `DEPTH`."""
+    found = [job_id for job_id, task in session.execute(_first(shelf)) if task in tasks]
+    if not found:
         return []
-    return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(unknown[:limit])))
+    return _take(session, select(Job.id).where(IS_UNSENT, Job.id.in_(found[:limit])))
+
+
+def unknown_tasks(session: Session, shelf: Shelf, known: Collection[str], *, age: timedelta) -> set[str]:
+    """The tasks, other than these, of jobs that are due for so long; among the shelf's first `DEPTH`."""
+    first = _first(shelf).where(Job.run_at < func.now() - cast(age, Interval))
+    return {task for _, task in session.execute(first)}.difference(known)
 
 
 def mark_unsent(session: Session, job_ids: Collection[UUID], *, sent_before: timedelta | None = None) -> int:
@@ -119,6 +121,10 @@ def once(chosen: Select[UUID]) -> Select[UUID]:
     limit each time; PostgreSQL runs a CTE that locks exactly once.
     """
     return select(chosen.cte("chosen").c.id)
+
+
+def _first(shelf: Shelf) -> Select[UUID, str]:
+    return select(Job.id, Job.task).where(*_stands_on(shelf)).order_by(Job.run_at).limit(DEPTH)
 
 
 def _stands_on(shelf: Shelf) -> tuple[ColumnElement[bool], ...]:
