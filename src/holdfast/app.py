@@ -140,7 +140,7 @@ class Holdfast:
         self._parts = TaskParts(
             runner,
             LoopRunner(runner, self._identity),
-            ResultWriter(self.celery),
+            PerProcess(lambda: ResultWriter(self.celery)),
             self._identity,
             ended_by_force={},
         )

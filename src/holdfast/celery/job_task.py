@@ -1,5 +1,6 @@
 """A Holdfast task as Celery sees it: an ordinary task that takes a job's id."""
 
+import os
 import threading
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
@@ -14,8 +15,11 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 from pydantic import JsonValue
 
+from holdfast.celery.results import CeleryState, ResultWriter
 from holdfast.jobs.outcome import Abandon, Complete, Decision, Fail, HandBack, RetryLater, Stop, Suspend
+from holdfast.jobs.process import PerProcess
 from holdfast.jobs.runner import Runner
+from holdfast.jobs.running import RunningAttempt
 from holdfast.jobs.store import Claim
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
@@ -83,25 +87,36 @@ class JobTask(CeleryTask[[str], JsonValue]):
     resultrepr_maxsize = 0
     # A failed job is told by the runner's log, with its traceback; Celery need not repeat it.
     throws = (JobFailed,)
+    # It is told by this class, once the job is claimed.
+    track_started = False
 
     runner: ClassVar[Runner]
     definition: ClassVar[Task[..., Any]]
     worker: ClassVar[Callable[[], Worker]]
     ended_by_force: ClassVar[MutableMapping[str, Decision]]
     claims: ClassVar[MutableMapping[str, Claim]]
+    results: ClassVar[PerProcess[ResultWriter]]
 
     def run(self, job_id: str) -> JsonValue:
         """Run the job; the return value or exception is what Celery's result backend keeps for an hour."""
         worker, claim = type(self).worker(), self.claims.pop(job_id, None)
-        decision = self.runner.run(self.definition, UUID(job_id), worker, claim)
+        decision = self.runner.run(self.definition, UUID(job_id), worker, claim, self._tell_started)
         by_force = self.ended_by_force.pop(job_id, None)
         if isinstance(by_force, Fail | Stop):  # which no attempt follows
             decision = by_force
         if isinstance(decision, Complete):
             return decision.result
+        if self.request.id is not None:
+            self.results.get().settle(self.request.id)
         if isinstance(decision, Stop):
             self.update_state(state=states.REVOKED)
         return self._leave(decision)
+
+    def _tell_started(self, _: RunningAttempt) -> None:
+        request = self.request
+        if request.id is not None and not request.is_eager:
+            facts = {"pid": os.getpid(), "hostname": request.hostname}
+            self.results.get().tell(request.id, CeleryState(states.STARTED, facts))
 
     def _leave(self, decision: Decision | None) -> NoReturn:
         match decision:

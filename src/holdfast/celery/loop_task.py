@@ -16,7 +16,7 @@ from celery.exceptions import Ignore, Retry
 from holdfast.celery.job_task import JobFailed, JobRequest, JobTask
 from holdfast.celery.liveness import is_ending
 from holdfast.celery.pool import PoolCall
-from holdfast.celery.results import CeleryState, ResultWriter
+from holdfast.celery.results import CeleryState
 from holdfast.jobs.ending.endings import Ending
 from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.outcome import Complete, Decision, RetryLater, Stop
@@ -44,7 +44,6 @@ class LoopTask(JobTask):
     is_in_pool = False
 
     loop_runner: ClassVar[LoopRunner]
-    results: ClassVar[ResultWriter]
 
     async def run_in_pool(self, call: PoolCall) -> None:
         """Claim and run a job, and tell the worker and Celery's backend how that ended."""
@@ -65,12 +64,12 @@ class LoopTask(JobTask):
         call.leave = lambda _: running.tell(Ending.SHUTDOWN if is_ending() else Ending.CANCELLED)
         if signals.task_prerun.receivers:
             signals.task_prerun.send(sender=self, task_id=call.id, task=self, args=[call.id], kwargs={})
-        self.results.tell(call.id, CeleryState(states.STARTED))
+        self.results.get().tell(call.id, CeleryState(states.STARTED))
         call.accept()
 
     def _end(self, call: PoolCall, decision: Decision | None, seconds: float) -> None:
         if isinstance(decision, Complete):
-            self.results.tell(call.id, CeleryState(states.SUCCESS, decision.result))
+            self.results.get().tell(call.id, CeleryState(states.SUCCESS, decision.result))
             signals.task_success.send(sender=self, result=decision.result)
             state, traced = str(states.SUCCESS), (0, "", seconds)
         else:
@@ -85,22 +84,22 @@ class LoopTask(JobTask):
         self, call: PoolCall, decision: Decision | None, seconds: float
     ) -> tuple[str, tuple[int, Any, float]]:
         args: dict[str, Any] = {"sender": self, "task_id": call.id, "args": [call.id], "kwargs": {}}
-        self.results.forget(call.id)
+        self.results.get().forget(call.id)
         state: str
         try:
             self._leave(decision)
         except JobFailed as error:
             state, info = states.FAILURE, ExceptionInfo()
-            self.results.tell(call.id, CeleryState(state, error))
+            self.results.get().tell(call.id, CeleryState(state, error))
             signals.task_failure.send(exception=error, traceback=error.__traceback__, einfo=info, **args)
         except Retry as error:
             state, info = states.RETRY, ExceptionInfo()
             if isinstance(decision, RetryLater) and decision.delay > TOLD_WITHIN:
-                self.results.tell(call.id, CeleryState(state, error))
+                self.results.get().tell(call.id, CeleryState(state, error))
             signals.task_retry.send(sender=self, request=None, reason=error, einfo=info)
         except Ignore:
             state, info = states.IGNORED, ExceptionInfo()
             if isinstance(decision, Stop):
                 state = states.REVOKED
-                self.results.tell(call.id, CeleryState(state))
+                self.results.get().tell(call.id, CeleryState(state))
         return state, (1, info, seconds)

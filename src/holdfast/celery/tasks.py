@@ -6,9 +6,10 @@ from typing import Any
 
 from holdfast.celery.job_task import JobTask
 from holdfast.celery.loop_task import LoopTask
-from holdfast.celery.results import ResultWriter
+from holdfast.celery.results import JobBackend, ResultWriter
 from holdfast.jobs.loop_runner import LoopRunner
 from holdfast.jobs.outcome import Decision
+from holdfast.jobs.process import PerProcess
 from holdfast.jobs.runner import Runner
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
@@ -25,7 +26,7 @@ class TaskParts:
 
     runner: Runner
     loop_runner: LoopRunner
-    results: ResultWriter
+    results: PerProcess[ResultWriter]
     worker: Callable[[], Worker]
     ended_by_force: MutableMapping[str, Decision]
 
@@ -38,6 +39,7 @@ def celery_task(definition: Task[..., Any], parts: TaskParts) -> JobTask:
         "runner": parts.runner,
         "loop_runner": parts.loop_runner,
         "results": parts.results,
+        "backend": JobBackend(parts.results),
         "worker": staticmethod(parts.worker),
         "ended_by_force": parts.ended_by_force,
         "claims": parts.runner.claims,

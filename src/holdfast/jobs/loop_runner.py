@@ -28,7 +28,7 @@ from holdfast.jobs.outcome import Complete, Decision, Outcome, Raised, Succeeded
 from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.runner import CLAIM_PATIENCE, RECORD_PATIENCE, Runner
-from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.running import Begin, RunningAttempt
 from holdfast.jobs.store import Claim
 from holdfast.jobs.task import Task
 from holdfast.jobs.workers import Worker
@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# Called when an attempt begins.
-Begin = Callable[[RunningAttempt], object]
 
 # Apart from those of asyncio and of steps, all of which user code may hold.
 _threads = PerProcess(lambda: ThreadPoolExecutor(8, "holdfast-writes"))

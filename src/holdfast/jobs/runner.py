@@ -40,7 +40,7 @@ from holdfast.jobs.patience import patiently, reason
 from holdfast.jobs.process import PerProcess
 from holdfast.jobs.record import record
 from holdfast.jobs.reporter import Reporter, Watcher
-from holdfast.jobs.running import RunningAttempt
+from holdfast.jobs.running import Begin, RunningAttempt
 from holdfast.jobs.steps.writer import StepWriter
 from holdfast.jobs.task import Task
 from holdfast.jobs.waking import wake_after
@@ -86,9 +86,16 @@ class Runner:
         self._loop = process_loop
 
     def run(
-        self, task: Task[..., Any], job_id: UUID, worker: Worker, claim: store.Claim | None = None
+        self,
+        task: Task[..., Any],
+        job_id: UUID,
+        worker: Worker,
+        claim: store.Claim | None = None,
+        begin: Begin | None = None,
     ) -> Decision | None:
         """Run a job of this task if it is there to be run, or was claimed for this process already.
+
+        `begin` is called once the job is claimed.
 
         Returns what was decided and written. `None`: there was nothing to claim, or the worker shuts down.
         `Abandon`: the attempt lost the job on the way, and nothing was written.
@@ -100,7 +107,15 @@ class Runner:
             self.decline(job_id) if claim is None else self.give_back(claim)
             return None
         with self.reporter.get().in_hand(job_id, worker):
-            return self._run(task, job_id, worker, claim)
+            if claim is None:
+                claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
+            if claim is None:
+                log.debug("Nothing to do for job %s", job_id)
+                return None
+            running = RunningAttempt(claim)
+            if begin is not None:
+                begin(running)
+            return self.record(task, running, self.decide(task, running, self._execute(task, running)))
 
     def decline(self, job_id: UUID) -> None:
         """Let others have a job whose message this worker was given."""
@@ -129,17 +144,6 @@ class Runner:
                 store.hand_back(session, claim.id, claim.attempt)
 
         patiently(hand_back, patience=CLAIM_PATIENCE)
-
-    def _run(
-        self, task: Task[..., Any], job_id: UUID, worker: Worker, claim: store.Claim | None
-    ) -> Decision | None:
-        if claim is None:
-            claim = patiently(lambda: self._claim(job_id, worker), patience=CLAIM_PATIENCE)
-        if claim is None:
-            log.debug("Nothing to do for job %s", job_id)
-            return None
-        running = RunningAttempt(claim)
-        return self.record(task, running, self.decide(task, running, self._execute(task, running)))
 
     def record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
         """Write what was decided, however long PostgreSQL is away; returns what was written."""

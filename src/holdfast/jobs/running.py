@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from itertools import count
 from typing import Any, Protocol
@@ -133,6 +133,10 @@ class RunningAttempt:
     def stack(self) -> str:
         """Where the task is, as a traceback shows it."""
         return "" if self._body is None else self._body.stack()
+
+
+# Called when an attempt begins.
+Begin = Callable[[RunningAttempt], object]
 
 
 def _from_now(left: timedelta | None) -> float | None:
