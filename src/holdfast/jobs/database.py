@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, cast
 
+import psycopg
+from psycopg import Connection
 from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -44,7 +47,6 @@ class Database:
         self._sync = PerProcess(lambda: create_engine(self.url, **self._options()))
         self._async = PerProcess(lambda: create_async_engine(self.url, **self._options()))
         # Made once: one made for each statement took longer than the statement.
-        self._statements = PerProcess(lambda: self.engine.execution_options(isolation_level="AUTOCOMMIT"))
         self._async_statements = PerProcess(
             lambda: self.async_engine.execution_options(isolation_level="AUTOCOMMIT")
         )
@@ -83,13 +85,20 @@ class Database:
             yield session
 
     @contextmanager
-    def statement(self) -> Iterator[Session]:
-        """A sync session for a single statement, which is its own transaction.
+    def statement(self) -> Iterator[Connection]:
+        """A connection as the driver has it, on which each statement is its own transaction.
 
-        One round trip to the server where `transaction` takes three.
+        One round trip to the server where `transaction` takes three; and the claim and completion of a job
+        took 1.2 ms of CPU with SQLAlchemy's session and connection around it, and take 0.5 without.
+
+        Raises:
+            DBAPIError: what the driver raised, as everywhere.
         """
-        with Session(self._statements.get(), expire_on_commit=False) as session:
-            yield session
+        try:
+            with self._autocommitting() as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
 
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[AsyncSession]:
@@ -99,7 +108,6 @@ class Database:
 
     def close(self) -> None:
         """Close the sync pool."""
-        self._statements.take()
         engine = self._sync.take()
         if engine is not None:
             engine.dispose()
@@ -111,6 +119,21 @@ class Database:
         if engine is not None:
             await engine.dispose()
         self.close()
+
+    @contextmanager
+    def _autocommitting(self) -> Iterator[Connection]:
+        pooled = self.engine.raw_connection()
+        connection = cast("Connection", pooled.driver_connection)
+        try:
+            connection.autocommit = True
+            yield connection
+            connection.autocommit = False
+        except BaseException:
+            # Whatever state it is in, nobody else is to have it.
+            pooled.invalidate()
+            raise
+        finally:
+            pooled.close()
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -4,21 +4,20 @@ Each job is claimed and fenced by itself, and a stale one among them is left out
 Rows are locked in the order of their ids, so that no two groups meet crosswise.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from psycopg import Connection as DriverConnection
 from pydantic import JsonValue
 from sqlalchemy import (
     CTE,
     JSON,
     Boolean,
-    ClauseElement,
     ColumnElement,
     Connection,
-    CursorResult,
     DateTime,
     Double,
     Integer,
@@ -39,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy import (
     cast as sql_cast,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert, psycopg
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.types import TypeEngine
@@ -48,7 +47,8 @@ from holdfast.jobs import statements
 from holdfast.jobs.delivery.sending import once
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.models import Attempt, Job, PausedQueue
-from holdfast.jobs.storable import storable_json
+from holdfast.jobs.statements import DriverStatement
+from holdfast.jobs.storable import optional_json, storable_json
 from holdfast.jobs.store import Claim, NewJob
 from holdfast.states import AttemptOutcome, JobStatus
 
@@ -79,21 +79,6 @@ class Completion:
     progress: dict[str, Any] | None
 
 
-class _Statement:
-    """A statement as the driver takes it, built once: what SQLAlchemy would do with each row is left out."""
-
-    def __init__(self, built: ClauseElement) -> None:
-        compiled = built.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
-        self._sql = str(compiled)
-        self._constants = dict(compiled.params)
-
-    def __call__(self, session: Session, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
-        return self.on(session.connection(), values)
-
-    def on(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
-        return connection.exec_driver_sql(self._sql, {**self._constants, **values})
-
-
 def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
     """Insert queued jobs, as `store.enqueue` does; the ids of those that were written.
 
@@ -103,14 +88,14 @@ def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
     return set(rows.scalars())
 
 
-def claim(session: Session, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:
+def claim(on: Session | DriverConnection, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:
     """Claim those of these jobs that can be claimed, as `store.claim` does; by their ids."""
-    rows = _CLAIM(session, {"jobs": list(job_ids), **holder.values})
-    return {row.id: Claim(*row) for row in rows}
+    claims = [Claim(*row) for row in _CLAIM(on, {"jobs": list(job_ids), **holder.values})]
+    return {claim.id: claim for claim in claims}
 
 
 def claim_due(
-    session: Session,
+    on: Session | DriverConnection,
     shelf: Shelf,
     tasks: Collection[str],
     holder: Holder,
@@ -125,19 +110,19 @@ def claim_due(
     """
     given = {"on_queue": shelf.queue, "on_priority": shelf.priority, "tasks": list(tasks), "most": limit}
     statement = _CLAIM_DUE if depth is None else _CLAIM_AMONG
-    rows = statement(session, {**given, "depth": depth, **holder.values})
+    rows = statement(on, {**given, "depth": depth, **holder.values})
     return [Claim(*row) for row in rows]
 
 
-def complete(session: Session, completions: Sequence[Completion]) -> list[bool]:
+def complete(on: Session | DriverConnection, completions: Sequence[Completion]) -> list[bool]:
     """End jobs with their results, as `store.complete` does; `False` for each attempt that is stale."""
     given = {
         "ids": [each.claim.id for each in completions],
         "numbers": [each.claim.attempt for each in completions],
-        "results": [_json(each.result) for each in completions],
-        "progresses": [_json(each.progress) for each in completions],
+        "results": [optional_json(each.result) for each in completions],
+        "progresses": [optional_json(each.progress) for each in completions],
     }
-    left = {(row.job_id, row.attempt) for row in _COMPLETE(session, given)}
+    left = {tuple(row) for row in _COMPLETE(on, given)}
     return [(each.claim.id, each.claim.attempt) in left for each in completions]
 
 
@@ -167,10 +152,6 @@ def _row(job: NewJob) -> dict[str, JsonValue]:
 
 def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration.total_seconds()
-
-
-def _json(value: JsonValue) -> str | None:
-    return None if value is None else storable_json(value)
 
 
 def _enqueue() -> ReturningInsert[Any]:
@@ -279,9 +260,9 @@ _GIVEN = (
     *("id", "task", "args", "queue", "priority", "max_attempts", "max_crashes"),
     *("owner_id", "parent_id", "metadata", "notify", "idempotency_key"),
 )
-_ENQUEUE = _Statement(_enqueue())
-_CLAIM = _Statement(statements.claiming(_jobs.c.id.in_(once(_NAMED))))
-_CLAIM_DUE = _Statement(statements.claiming(_jobs.c.id.in_(once(_DUE))))
+_ENQUEUE = DriverStatement(_enqueue())
+_CLAIM = DriverStatement(statements.claiming(_jobs.c.id.in_(once(_NAMED))))
+_CLAIM_DUE = DriverStatement(statements.claiming(_jobs.c.id.in_(once(_DUE))))
 _NEAR = _DUE.where(_jobs.c.run_at <= func.coalesce(_DEEPEST, func.now()))
-_CLAIM_AMONG = _Statement(statements.claiming(_jobs.c.id.in_(once(_NEAR))))
-_COMPLETE = _Statement(_complete())
+_CLAIM_AMONG = DriverStatement(statements.claiming(_jobs.c.id.in_(once(_NEAR))))
+_COMPLETE = DriverStatement(_complete())

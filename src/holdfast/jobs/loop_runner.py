@@ -135,8 +135,8 @@ class LoopRunner:
 
     def _claim(self, job_ids: Sequence[UUID]) -> list[Claim | None]:
         def claim() -> dict[UUID, Claim]:
-            with self._claiming.statement() as session:
-                return grouped.claim(session, job_ids, self.holder)
+            with self._claiming.statement() as connection:
+                return grouped.claim(connection, job_ids, self.holder)
 
         claims = patiently(claim, patience=CLAIM_PATIENCE)
         # Of two messages for one job, the second finds nothing.
@@ -144,7 +144,7 @@ class LoopRunner:
 
     def _complete(self, completions: Sequence[Completion]) -> list[bool]:
         def complete() -> list[bool]:
-            with self._completing.statement() as session:
-                return grouped.complete(session, completions)
+            with self._completing.statement() as connection:
+                return grouped.complete(connection, completions)
 
         return patiently(complete, patience=RECORD_PATIENCE)

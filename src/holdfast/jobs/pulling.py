@@ -80,8 +80,8 @@ class Puller:
         return claims
 
     def _claim(self, shelf: Shelf, tasks: Collection[str], limit: int, *, depth: int | None) -> list[Claim]:
-        with self._database.statement() as session:
-            return grouped.claim_due(session, shelf, tasks, self._holder(), limit=limit, depth=depth)
+        with self._database.statement() as connection:
+            return grouped.claim_due(connection, shelf, tasks, self._holder(), limit=limit, depth=depth)
 
     def _tasks_of(self, queue: str) -> Mapping[bool, list[str]]:
         """The names of a queue's tasks, by whether they are async."""

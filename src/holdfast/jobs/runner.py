@@ -155,8 +155,10 @@ class Runner:
             return patiently(lambda: self._record(task, running, refused), patience=RECORD_PATIENCE)
 
     def _claim(self, job_id: UUID, worker: Worker) -> store.Claim | None:
-        with self.database.statement() as session:
-            return store.claim(session, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease)
+        with self.database.statement() as connection:
+            return store.claim(
+                connection, job_id, worker=worker.name, process=os.getpid(), lease=worker.lease
+            )
 
     def _execute(self, task: Task[..., Any], running: RunningAttempt) -> Outcome:
         reporter, warden = self.reporter.get(), self.warden.get()
@@ -202,8 +204,8 @@ class Runner:
     def _record(self, task: Task[..., Any], running: RunningAttempt, decision: Decision) -> Decision:
         claim = running.claim
         if isinstance(decision, Complete):
-            with self.database.statement() as session:
-                held = record(session, claim, decision, running.progress)
+            with self.database.statement() as connection:
+                held = store.complete(connection, claim, decision.result, running.progress)
         else:
             with self.database.transaction() as session:
                 held = record(session, claim, decision, running.progress)

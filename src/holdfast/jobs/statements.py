@@ -5,13 +5,19 @@ ready-made: 4.8 to 6.8 ms for claim and completion of a job, against 1.5 to 2.3 
 What they mean is said in `holdfast.jobs.store`, which alone uses them.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
+from psycopg import Connection as DriverConnection
+from psycopg import Cursor
 from sqlalchemy import (
     CTE,
     BindParameter,
     Boolean,
+    ClauseElement,
     ColumnElement,
+    Connection,
+    CursorResult,
     DateTime,
     Integer,
     Interval,
@@ -28,6 +34,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
 from holdfast.jobs.models import Attempt, Job, PausedQueue
@@ -38,6 +46,29 @@ _attempts = cast("Table", Attempt.__table__)
 
 UNLEASED: dict[str, Any] = {"worker": None, "process": None, "lease_expires_at": None, "times_out_at": None}
 _ENDED: dict[str, Any] = {"completed_at": func.now(), **UNLEASED}
+
+
+class DriverStatement:
+    """A statement as the driver takes it, built once: what SQLAlchemy would do with each row is left out."""
+
+    def __init__(self, built: ClauseElement) -> None:
+        compiled = built.compile(dialect=psycopg_dialect())  # type: ignore[no-untyped-call]
+        self._sql = str(compiled)
+        self._query = self._sql.encode()
+        self._constants = dict(compiled.params)
+
+    def __call__(self, on: Session | DriverConnection, values: Mapping[str, Any]) -> "Written":
+        """Send it by a session, or by the driver's own connection; JSON is given as text."""
+        if isinstance(on, Session):
+            return self.on(on.connection(), values)
+        return on.execute(self._query, {**self._constants, **values})
+
+    def on(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
+        """Send it by SQLAlchemy's connection."""
+        return connection.exec_driver_sql(self._sql, {**self._constants, **values})
+
+
+Written = CursorResult[*tuple[Any, ...]] | Cursor[tuple[Any, ...]]
 
 
 def _json(name: str) -> BindParameter[Any]:
@@ -168,11 +199,13 @@ _STOPPED = _jobs.c.cancel_requested_at.is_not(None)
 
 ENQUEUE = _enqueue()
 ENQUEUE_ONCE = unless_keyed(_enqueue())
-CLAIM = claiming(_jobs.c.id == bindparam("job"))
-COMPLETE = _leave(
-    AttemptOutcome.COMPLETED,
-    None,
-    **completing(_json("new_result"), _json("last_progress")),
+CLAIM = DriverStatement(claiming(_jobs.c.id == bindparam("job")))
+COMPLETE = DriverStatement(
+    _leave(
+        AttemptOutcome.COMPLETED,
+        None,
+        **completing(_json("new_result"), _json("last_progress")),
+    )
 )
 FAIL = _leave(
     AttemptOutcome.FAILED,

@@ -34,6 +34,11 @@ def storable_json(value: JsonValue) -> str:
     return text
 
 
+def optional_json(value: JsonValue) -> str | None:
+    """As `storable_json`; `None` stays what it is, and is stored as NULL."""
+    return None if value is None else storable_json(value)
+
+
 def storable_text(text: str) -> str:
     """The text with NUL characters and halves of surrogate pairs replaced, so that any column takes it."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

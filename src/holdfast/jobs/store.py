@@ -4,7 +4,8 @@ A function that takes an attempt returns `False` (or `None`) when the job is no 
 attempt: it was rescued, cancelled or finished elsewhere, and nothing was written. That is an ordinary answer,
 not an error: the caller drops what it has.
 
-Functions take a sync `Session` and leave committing to the caller. Times are the database's.
+Functions take a sync `Session` and leave committing to the caller; the two that every job goes through also
+take the driver's own connection. Times are the database's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from psycopg import Connection as DriverConnection
 from pydantic import JsonValue
 from sqlalchemy import (
     CursorResult,
@@ -27,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from holdfast.jobs import children, statements
 from holdfast.jobs.models import Job
+from holdfast.jobs.storable import optional_json
 from holdfast.states import JobStatus
 
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.PROCESSING)
@@ -147,14 +150,16 @@ def release_key(session: Session, job_id: UUID, key: str) -> bool:
     return _rowcount(released) == 1
 
 
-def claim(session: Session, job_id: UUID, *, worker: str, process: int, lease: timedelta) -> Claim | None:
+def claim(
+    on: Session | DriverConnection, job_id: UUID, *, worker: str, process: int, lease: timedelta
+) -> Claim | None:
     """Take a due, queued job for a new attempt, which this process of this worker is to run.
 
     `None`: there is nothing to do for this delivery. The job runs elsewhere, has ended, is late, waits for
     its time or its children, its queue is paused, or its row is not there (rolled back, or deleted).
     """
     values = {"job": job_id, "by": worker, "pid": process, "lease": lease}
-    row = session.connection().execute(statements.CLAIM, values).one_or_none()
+    row = next(iter(statements.CLAIM(on, values)), None)
     return None if row is None else Claim(*row)
 
 
@@ -173,9 +178,12 @@ def save_progress(session: Session, progress: Mapping[tuple[UUID, int], dict[str
     session.connection().execute(statement, rows)
 
 
-def complete(session: Session, claim: Claim, result: JsonValue, progress: dict[str, Any] | None) -> bool:
+def complete(
+    on: Session | DriverConnection, claim: Claim, result: JsonValue, progress: dict[str, Any] | None
+) -> bool:
     """End the job with its result (JSON) and last progress; `False`: the attempt is stale."""
-    return _leave(session, statements.COMPLETE, claim, new_result=result, last_progress=progress)
+    told = {"new_result": optional_json(result), "last_progress": optional_json(progress)}
+    return statements.COMPLETE(on, {"job": claim.id, "number": claim.attempt, **told}).rowcount == 1
 
 
 def fail(
