@@ -16,7 +16,7 @@ from holdfast.celery.progress import show_progress
 from holdfast.celery.pulling import Pulling, pull_step
 from holdfast.celery.results import ResultWriter
 from holdfast.celery.tasks import TaskParts, celery_task
-from holdfast.celery.worker_step import Identity, SurviveBrokerLoss, WorkerParts, worker_step
+from holdfast.celery.worker_step import Identity, KeepRedisClient, SurviveBrokerLoss, WorkerParts, worker_step
 from holdfast.engines import EmbeddedEngines, EngineUrls
 from holdfast.errors import ConfigurationError
 from holdfast.jobs.channels import Channels
@@ -176,6 +176,7 @@ class Holdfast:
         self.celery.steps["consumer"].update(
             [
                 SurviveBrokerLoss,
+                KeepRedisClient,
                 ReplaceDeadChildren,
                 FlushEvents,
                 consumer_step(consumption, relay.unknown_tasks),

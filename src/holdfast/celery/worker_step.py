@@ -13,6 +13,7 @@ from celery.worker import state
 
 from holdfast.celery.liveness import Consumption
 from holdfast.celery.pulling import Pulling
+from holdfast.celery.redis_broker import keep_client
 from holdfast.celery.shutdown import Shutdown
 from holdfast.jobs.counting import Counting
 from holdfast.jobs.database import Database
@@ -143,6 +144,16 @@ class SurviveBrokerLoss(bootsteps.StartStopStep):
         # Only kombu's emulated transports have it; AMQP's broker puts messages back by itself.
         if hasattr(channel, "do_restore"):
             channel.do_restore = wanted
+
+
+class KeepRedisClient(bootsteps.StartStopStep):
+    """A bootstep of Celery's consumer: messages are taken and acknowledged by one client of Redis."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """Connected, for the first time or again."""
+        keep_client(parent.task_consumer.channel)
 
 
 def _facts(worker: Any, consumption: Consumption, pulling: Pulling) -> WorkerFacts:  # noqa: ANN401 - Celery's worker
