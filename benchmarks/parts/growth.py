@@ -109,12 +109,12 @@ class Visitor:
         return store.claim(session, job_id, worker="benchmark", process=1, lease=LEASE)
 
     def _read(self, job_id: UUID) -> None:
-        with self._database.statement() as session:
+        with self._database.session() as session:
             session.execute(queries.SHOWN_JOB, {"job_id": job_id}).one()
 
     def _list(self, status: JobStatus | None) -> None:
         where = queries.JobFilter(owner_id=self._grown.owner_id, status=status)
-        with self._database.statement() as session:
+        with self._database.session() as session:
             queries.list_jobs(session, queries.Page(where, 20))
 
     def _ids(self, order: str) -> list[UUID]:
