@@ -16,7 +16,7 @@ from benchmarks.contenders.table import contenders
 from benchmarks.figures import Figures, Size, megabytes, ranged
 from benchmarks.programs import free_port
 
-ROUNDS = {"full": 2, "quick": 1}
+ROUNDS = {"full": 1, "quick": 1}
 # Jobs and their seconds.
 LOADS = {"full": ((1_000, 10.0), (5_000, 2.0)), "quick": ((1_000, 2.0),)}
 KINDS = ("sleep", "http")
