@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from factories import LEASE, PROCESS, RAN_OUT, attempt_outcomes, job_row, new_job, queue_job, start_job
 from holdfast.jobs import grouped, leases, queues, store
+from holdfast.jobs.database import driver_errors
 from holdfast.jobs.delivery.waiting import Shelf
 from holdfast.jobs.grouped import Completion, Holder
 from holdfast.jobs.grouping import Grouped
@@ -19,6 +20,26 @@ from holdfast.jobs.models import Job
 
 HOLDER = Holder("worker-2", PROCESS, LEASE)
 SHELF = Shelf("default", 5)
+
+
+def enqueue(holdfast, *jobs):
+    async def enqueue():
+        async with await holdfast.database.connect() as connection:
+            with driver_errors():
+                return await grouped.enqueue(connection, jobs)
+
+    return asyncio.run(enqueue())
+
+
+def row_since_its_creation(session, job, fixed):
+    """A job's row without its id, and with times counted from its creation unless they are fixed."""
+    row = job_row(session, job.id)
+    created_at = row.pop("created_at")
+    assert row.pop("id") == job.id
+    return {
+        name: value - created_at if isinstance(value, datetime) and value != fixed else value
+        for name, value in row.items()
+    }
 
 
 def statuses(session, job_ids):
@@ -41,37 +62,34 @@ def statuses(session, job_ids):
         {"queue": "paused"},
     ],
 )
-def test_job_is_written_as_one_by_itself_is(session, changes):
+def test_job_is_written_as_one_by_itself_is(holdfast, session, changes):
     queues.pause(session, "paused")
     alone, together = new_job(**changes), new_job(**changes)
     store.enqueue(session, alone)
-    assert grouped.enqueue(session.connection(), [together]) == {together.id}
     session.commit()
+    assert enqueue(holdfast, together) == {together.id}
 
-    one, other = job_row(session, alone.id), job_row(session, together.id)
-    assert other.pop("id") == together.id
-    del one["id"]
+    one, other = (row_since_its_creation(session, job, changes.get("run_at")) for job in (alone, together))
     assert other == one
 
 
-def test_of_jobs_with_the_same_key_one_is_written(session):
+def test_of_jobs_with_the_same_key_one_is_written(holdfast, session):
     keyed = {"idempotency_key": "a-key", "request_hash": b"\x00hash\xff"}
     taken, free, again = (new_job(**keyed | {"task": task}) for task in ("one", "other", "other"))
     store.enqueue(session, replace(taken, id=new_id()))
+    session.commit()
     keyless = new_job()
 
-    assert grouped.enqueue(session.connection(), [taken, free, again, keyless]) == {free.id, keyless.id}
-    session.commit()
+    assert enqueue(holdfast, taken, free, again, keyless) == {free.id, keyless.id}
 
     row = job_row(session, free.id)
     assert (row["idempotency_key"], bytes(row["request_hash"])) == ("a-key", b"\x00hash\xff")
 
 
-def test_jobs_of_a_group_are_written_or_none_of_them(session):
+def test_jobs_of_a_group_are_written_or_none_of_them(holdfast, session):
     ownerless, orphan = new_job(), new_job(owner_id=new_id())
     with pytest.raises(IntegrityError):
-        grouped.enqueue(session.connection(), [ownerless, orphan])
-    session.rollback()
+        enqueue(holdfast, ownerless, orphan)
     assert session.scalars(select(Job.id).where(Job.id.in_([ownerless.id, orphan.id]))).all() == []
 
 

@@ -69,7 +69,8 @@ def attach(
     connections are closed at shutdown, after the application's own lifespan.
     """
     hub = make_hub(holdfast)
-    app.state.holdfast = Services(holdfast, hub, Gathering(holdfast.database), documents, notifications)
+    gathering = Gathering(holdfast.database)
+    app.state.holdfast = Services(holdfast, hub, gathering, documents, notifications)
     install_problems(app)
     complete_openapi(app)
     app.add_middleware(RequestIds)
@@ -83,6 +84,7 @@ def attach(
                     yield state
         finally:
             await hub.aclose()
+            await gathering.aclose()
             await holdfast.progress.aclose()
             await holdfast.database.aclose()
 

@@ -8,15 +8,16 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
+from psycopg import AsyncConnection
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
 from holdfast.jobs import grouped
 from holdfast.jobs.accepted import JobAccepted
-from holdfast.jobs.database import Database
+from holdfast.jobs.database import Database, driver_errors
 from holdfast.jobs.delivery.sending import Delivery
 from holdfast.jobs.store import NewJob
 from holdfast.jobs.task import Task
@@ -53,14 +54,20 @@ class Gathering:
         line = self._lines[job.idempotency_key is not None]
         return await line.put(_Asked(task, task.admitted(job), asyncio.get_running_loop().create_future()))
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for line in self._lines.values():
+            await line.aclose()
+
 
 class _Line:
-    """Jobs that wait to be written; one group of them is on its way at a time."""
+    """Jobs that wait to be written; one group of them is on its way at a time, by a connection of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Asked] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._connection: AsyncConnection | None = None
 
     def put(self, asked: _Asked) -> "asyncio.Future[JobAccepted]":
         self._waiting.append(asked)
@@ -72,16 +79,13 @@ class _Line:
         while self._waiting:
             await self._write([self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))])
 
+    async def aclose(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
     async def _write(self, group: Sequence[_Asked]) -> None:
         try:
-            async with self._database.async_statements.connect() as connection:
-                written = await connection.run_sync(grouped.enqueue, [asked.job for asked in group])
-                for asked in group:
-                    if asked.job.id in written:
-                        _hand_over(asked)
-                for asked in group:
-                    if asked.job.id not in written:
-                        await _submit_alone(connection, asked)
+            written = await self._enqueue([asked.job for asked in group])
         except (DataError, IntegrityError) as error:
             if len(group) == 1:
                 _refuse(group, error)
@@ -91,16 +95,29 @@ class _Line:
                 await self._write([asked])
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
             _refuse(group, error)
+        else:
+            for asked in group:
+                if asked.job.id in written:
+                    _hand_over(asked)
+            for asked in group:
+                if asked.job.id not in written:
+                    await self._submit_alone(asked)
 
+    async def _enqueue(self, jobs: Sequence[NewJob]) -> set[UUID]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._database.connect()
+        with driver_errors():
+            return await grouped.enqueue(self._connection, jobs)
 
-async def _submit_alone(connection: AsyncConnection, asked: _Asked) -> None:
-    """Another job has its key: that is the answer, if it stands for the same request."""
-    try:
-        accepted = await connection.run_sync(_submit, asked.task, asked.job)
-    except Exception as error:  # noqa: BLE001 - whoever waits raises it
-        _refuse([asked], error)
-    else:
-        _answer(asked, accepted)
+    async def _submit_alone(self, asked: _Asked) -> None:
+        """Another job has its key: that is the answer, if it stands for the same request."""
+        try:
+            async with self._database.async_statements.connect() as connection:
+                accepted = await connection.run_sync(_submit, asked.task, asked.job)
+        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+            _refuse([asked], error)
+        else:
+            _answer(asked, accepted)
 
 
 def _submit(connection: Connection, task: Task[..., Any], job: NewJob) -> JobAccepted:
@@ -113,9 +130,11 @@ def _submit(connection: Connection, task: Task[..., Any], job: NewJob) -> JobAcc
 
 def _hand_over(asked: _Asked) -> None:
     job = asked.job
-    if job.is_handed_over:
-        asked.task.outbox.send(Delivery(job.id, job.task, job.queue, job.priority))
     _answer(asked, JobAccepted(job_id=job.id))
+    if job.is_handed_over:
+        delivery = Delivery(job.id, job.task, job.queue, job.priority)
+        # After the answer is sent, which is done by then: the thread that publishes would take turns with it.
+        asyncio.get_running_loop().call_soon(asked.task.outbox.send, delivery)
 
 
 def _answer(asked: _Asked, accepted: JobAccepted) -> None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import psycopg
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -94,11 +94,18 @@ class Database:
         Raises:
             DBAPIError: what the driver raised, as everywhere.
         """
-        try:
-            with self._autocommitting() as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
+        with driver_errors(), self._autocommitting() as connection:
+            yield connection
+
+    async def connect(self) -> AsyncConnection:
+        """A connection of the driver's outside the pools, as `statement` gives one; the caller closes it.
+
+        Raises:
+            DBAPIError: what the driver raised.
+        """
+        url = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with driver_errors():
+            return await AsyncConnection.connect(url, autocommit=True, **self._options()["connect_args"])
 
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[AsyncSession]:
@@ -155,6 +162,15 @@ class Database:
                 "options": " ".join(f"-c {name}={value}" for name, value in self._server_settings.items()),
             },
         }
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Raise what the driver raises as SQLAlchemy does: a `DBAPIError`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
 
 
 def psycopg_url(url: str) -> str:

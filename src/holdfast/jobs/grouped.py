@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from psycopg import AsyncConnection
 from psycopg import Connection as DriverConnection
 from pydantic import JsonValue
 from sqlalchemy import (
@@ -17,7 +18,6 @@ from sqlalchemy import (
     JSON,
     Boolean,
     ColumnElement,
-    Connection,
     DateTime,
     Double,
     Integer,
@@ -79,13 +79,13 @@ class Completion:
     progress: dict[str, Any] | None
 
 
-def enqueue(connection: Connection, jobs: Sequence[NewJob]) -> set[UUID]:
+async def enqueue(connection: AsyncConnection, jobs: Sequence[NewJob]) -> set[UUID]:
     """Insert queued jobs, as `store.enqueue` does; the ids of those that were written.
 
     The others have an idempotency key that another job has, be it one of these.
     """
-    rows = _ENQUEUE.on(connection, {"rows": storable_json([_row(job) for job in jobs])})
-    return set(rows.scalars())
+    written = await _ENQUEUE.on_loop(connection, {"rows": storable_json([_row(job) for job in jobs])})
+    return {job_id for (job_id,) in await written.fetchall()}
 
 
 def claim(on: Session | DriverConnection, job_ids: Collection[UUID], holder: Holder) -> dict[UUID, Claim]:

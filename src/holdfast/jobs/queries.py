@@ -21,7 +21,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session, aliased
 
 from holdfast.jobs.models import Attempt, Job
@@ -176,13 +176,30 @@ def list_attempts(session: Session, job_id: UUID) -> Sequence[Attempt]:
 
 def held_attempts(session: Session, *, worker: str, process: int) -> dict[tuple[UUID, int], bool]:
     """The attempts that this process of a worker holds, and whether each was asked to stop."""
-    rows = session.execute(
-        select(Job.id, Job.attempt, Job.cancel_requested_at.is_not(None)).where(
-            Job.worker == worker, Job.process == process, Job.status == JobStatus.PROCESSING
-        )
-    )
+    rows = session.execute(_HELD, {"by": worker, "pid": process})
     return {(job_id, attempt): asked for job_id, attempt, asked in rows}
 
+
+def count_held(session: Session, *, worker: str, process: int) -> tuple[int, list[tuple[UUID, int]]]:
+    """How many attempts this process of a worker holds, and which of them were asked to stop."""
+    counted = session.execute(_HELD_COUNTED, {"by": worker, "pid": process}).one()
+    held, ids, numbers = tuple(counted)
+    return held, list(zip(ids or (), numbers or (), strict=True))
+
+
+_IS_HELD = (
+    Job.worker == bindparam("by", type_=Text),
+    Job.process == bindparam("pid", type_=Integer),
+    Job.status == JobStatus.PROCESSING,
+)
+_HELD = select(Job.id, Job.attempt, Job.cancel_requested_at.is_not(None)).where(*_IS_HELD)
+_HELD_COUNTED: Select[*tuple[Any, ...]] = select(
+    func.count(),
+    *(
+        func.array_agg(aggregate_order_by(column, Job.id)).filter(Job.cancel_requested_at.is_not(None))
+        for column in (Job.id, Job.attempt)
+    ),
+).where(*_IS_HELD)
 
 _STANDING = (
     Job.id,

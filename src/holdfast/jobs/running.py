@@ -79,6 +79,10 @@ class RunningAttempt:
         left = self._deadline_at
         return None if left is None else timedelta(seconds=left - time.monotonic())
 
+    def is_due(self, now: float) -> bool:
+        """Whether it is to leave, or its time is over by then."""
+        return self.ending is not None or (self.ends_at is not None and now >= self.ends_at)
+
     @property
     def time_is_over(self) -> Ending | None:
         """Which of its limits the attempt has passed, if any."""
@@ -99,6 +103,11 @@ class RunningAttempt:
     def report(self, progress: dict[str, Any]) -> None:
         """Leave the newest progress; what was not taken yet is overwritten."""
         self.progress = self._unreported = progress
+
+    @property
+    def has_report(self) -> bool:
+        """Whether there is progress that was not taken yet."""
+        return self._unreported is not None
 
     def take_report(self) -> dict[str, Any] | None:
         """The newest progress, if there is any that was not taken yet."""

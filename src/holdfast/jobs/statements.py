@@ -8,8 +8,9 @@ What they mean is said in `holdfast.jobs.store`, which alone uses them.
 from collections.abc import Mapping
 from typing import Any, cast
 
+from psycopg import AsyncConnection, AsyncCursor, Cursor
 from psycopg import Connection as DriverConnection
-from psycopg import Cursor
+from psycopg.rows import TupleRow
 from sqlalchemy import (
     CTE,
     BindParameter,
@@ -62,6 +63,10 @@ class DriverStatement:
         if isinstance(on, Session):
             return self.on(on.connection(), values)
         return on.execute(self._query, {**self._constants, **values})
+
+    async def on_loop(self, connection: AsyncConnection, values: Mapping[str, Any]) -> AsyncCursor[TupleRow]:
+        """Send it by a connection of the driver's on an event loop."""
+        return await connection.execute(self._query, {**self._constants, **values})
 
     def on(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[*tuple[Any, ...]]:
         """Send it by SQLAlchemy's connection."""

@@ -66,7 +66,9 @@ class Warden:
     def _look(self, attempts: Collection[RunningAttempt]) -> None:
         is_leaving = self._sign.stage is Stage.LEAVING
         now = time.monotonic()
-        for attempt in attempts:
+        # Of a thousand that wait there is seldom one to be told anything.
+        due = attempts if is_leaving else [attempt for attempt in attempts if attempt.is_due(now)]
+        for attempt in due:
             if attempt.ending is None:
                 over = attempt.time_is_over or (Ending.SHUTDOWN if is_leaving else None)
                 if over is not None:
