@@ -98,7 +98,8 @@ async def work_at_async(job: JobContext, gate: Path) -> int:
 def arrive(job, gate):
     job.progress(3, 10, "at the gate")
     mark = gate.with_name(f"{gate.name}.{job.attempt}")
-    draft = mark.with_name(f"{mark.name}.draft")
+    # Several jobs may stand before one gate.
+    draft = mark.with_name(f"{mark.name}.{job.id}")
     draft.write_text(str(os.getpid()))
     draft.replace(mark)
 
