@@ -55,7 +55,7 @@ class Gathering:
         return await line.put(_Asked(task, task.admitted(job), asyncio.get_running_loop().create_future()))
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Write what was asked for, and close the connections."""
         for line in self._lines.values():
             await line.aclose()
 
@@ -80,6 +80,9 @@ class _Line:
             await self._write([self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))])
 
     async def aclose(self) -> None:
+        if self._writing is not None:
+            # What nobody waits for any more is written all the same.
+            await self._writing
         if self._connection is not None:
             await self._connection.close()
 
