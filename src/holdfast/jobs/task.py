@@ -306,7 +306,7 @@ class Task(Generic[P, R]):
         Raises:
             IdempotencyConflict: its key stands for another request.
         """
-        first = self._admitted(session, batch.first)
+        first = self.admitted(batch.first, session)
         if known := batches.begin(session, first):
             return known
         handed_over = 0
@@ -359,7 +359,7 @@ class Task(Generic[P, R]):
         Raises:
             IdempotencyConflict: its key stands for another request.
         """
-        job = self._admitted(session, job)
+        job = self.admitted(job, session)
         if job.idempotency_key is None:
             store.enqueue(session, job)
         elif known := idempotency.enqueue_once(session, job):
@@ -368,13 +368,8 @@ class Task(Generic[P, R]):
             self.outbox.send_after_commit(session, Delivery(job.id, job.task, job.queue, job.priority))
         return JobAccepted(job_id=job.id)
 
-    def admitted(self, job: store.NewJob) -> store.NewJob:
-        """The job as it is to be written by itself: left to the relay if the broker is full."""
-        if job.is_due and not self.outbox.admit(job.queue, job.priority):
-            return replace(job, is_left_to_relay=True)
-        return job
-
-    def _admitted(self, session: Session, job: store.NewJob) -> store.NewJob:
+    def admitted(self, job: store.NewJob, session: Session | None = None) -> store.NewJob:
+        """The job as it is written, in a session or by itself: left to the relay if there is no room."""
         if job.is_due and not self.outbox.has_room(session, job.queue, job.priority):
             return replace(job, is_left_to_relay=True)
         return job

@@ -87,12 +87,13 @@ class Outbox:
         self._gauge = PerProcess(Gauge)
         self._publisher = PerProcess(lambda: Publisher(database, carrier, self._gauge.get()))
 
-    def has_room(self, session: Session, queue: str, priority: int) -> bool:
-        """Whether a job that is written now is to be sent after the commit, or left to the relay."""
-        return len(session.info.get(_NOTES, ())) < _MOST_NOTES and self.admit(queue, priority)
+    def has_room(self, session: Session | None, queue: str, priority: int) -> bool:
+        """Whether a job that is written now is to be sent after the commit, or left to the relay.
 
-    def admit(self, queue: str, priority: int) -> bool:
-        """As `has_room`, of a job that is written by itself and given to `send` after its commit."""
+        Without a session it is one that is written by itself, and given to `send`.
+        """
+        if session is not None and len(session.info.get(_NOTES, ())) >= _MOST_NOTES:
+            return False
         has_room = self._gauge.get().admit(queue, priority)
         if not has_room and self._gauge.get().ask(queue):
             self._publisher.get().put(_Question(queue))
