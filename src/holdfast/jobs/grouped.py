@@ -128,17 +128,7 @@ def complete(on: Session | DriverConnection, completions: Sequence[Completion]) 
 
 def _row(job: NewJob) -> dict[str, JsonValue]:
     return {
-        "id": str(job.id),
-        "task": job.task,
-        "args": job.args,
-        "queue": job.queue,
-        "priority": job.priority,
-        "max_attempts": job.max_attempts,
-        "max_crashes": job.max_crashes,
-        "owner_id": None if job.owner_id is None else str(job.owner_id),
-        "parent_id": None if job.parent_id is None else str(job.parent_id),
-        "metadata": dict(job.metadata or {}),
-        "notify": None if job.notify is None else dict(job.notify),
+        **{name: str(value) if isinstance(value, UUID) else value for name, value in job.columns.items()},
         "idempotency_key": job.idempotency_key,
         "hash": None if job.request_hash is None else job.request_hash.hex(),
         "at": None if job.run_at is None else job.run_at.isoformat(),

@@ -77,6 +77,23 @@ class NewJob:
         """Whether the caller hands the job to the broker, once its transaction has committed."""
         return self.is_due and not self.is_left_to_relay
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of its row that are as they were given, but for those of its idempotency key."""
+        return {
+            "id": self.id,
+            "task": self.task,
+            "args": self.args,
+            "queue": self.queue,
+            "priority": self.priority,
+            "max_attempts": self.max_attempts,
+            "max_crashes": self.max_crashes,
+            "owner_id": self.owner_id,
+            "parent_id": self.parent_id,
+            "metadata": dict(self.metadata or {}),
+            "notify": None if self.notify is None else dict(self.notify),
+        }
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -112,17 +129,7 @@ def enqueue(session: Session, job: NewJob) -> bool:
     another transaction is about to write one, this waits for its end.
     """
     values = {
-        "id": job.id,
-        "task": job.task,
-        "args": job.args,
-        "queue": job.queue,
-        "priority": job.priority,
-        "max_attempts": job.max_attempts,
-        "max_crashes": job.max_crashes,
-        "owner_id": job.owner_id,
-        "parent_id": job.parent_id,
-        "metadata": dict(job.metadata or {}),
-        "notify": None if job.notify is None else dict(job.notify),
+        **job.columns,
         "at": job.run_at,
         "after": job.delay or timedelta(),
         "into": job.queue,
